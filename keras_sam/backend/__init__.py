@@ -1,0 +1,55 @@
+"""The only place that names a framework or private Keras API.
+
+Private Keras names that this folder relies on, each covered by
+`tests/backend/test_private_names.py`:
+
+| name | why |
+| --- | --- |
+| `Model._compute_loss` | calls `compute_loss` with or without `training` |
+| `Model._loss_tracker` | the running mean that `fit` logs as `loss` |
+| `Model._call_has_training_arg` | whether `call` takes `training` |
+| `Model._flatten_layers` | every layer, also inside composite layers |
+| `Model._flatten_metrics_in_order` | the list that `train_on_batch` returns |
+| `Model._get_metrics_result_or_logs` | what `fit` logs at the end of an epoch |
+| `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
+| `Functional` | the class that `keras.Model(inputs, outputs)` makes |
+| `KerasSaveable` | an object with variables that is saved with the model |
+| `unscale_loss_for_distribution` | undoes the division by the replica count |
+| `get_keras_mask`, `set_keras_mask` | masks on predictions |
+| `global_seed_generator` (the global attribute) | unseeded random layers |
+"""
+
+import keras
+
+from keras_sam.backend.keras_private import Functional
+from keras_sam.backend.keras_private import KerasSaveable
+from keras_sam.backend.keras_private import as_default
+from keras_sam.backend.keras_private import call_in_training_mode
+from keras_sam.backend.keras_private import compute_loss
+from keras_sam.backend.keras_private import flatten_layers
+from keras_sam.backend.keras_private import functional_init_arguments
+from keras_sam.backend.keras_private import get_keras_mask
+from keras_sam.backend.keras_private import global_seed_variables
+from keras_sam.backend.keras_private import is_configured_by_constructor
+from keras_sam.backend.keras_private import logs_as_list
+from keras_sam.backend.keras_private import losses_of
+from keras_sam.backend.keras_private import save_under_name_of
+from keras_sam.backend.keras_private import set_keras_mask
+from keras_sam.backend.keras_private import track_loss
+from keras_sam.backend.keras_private import unscale_loss_for_distribution
+
+from keras_sam.backend.state import SAMState
+from keras_sam.backend.state import SavedState
+
+if keras.backend.backend() == "tensorflow":
+    from keras_sam.backend.tensorflow.autodiff import densify
+    from keras_sam.backend.tensorflow.autodiff import read
+    from keras_sam.backend.tensorflow.autodiff import scan
+    from keras_sam.backend.tensorflow.autodiff import value_and_gradients
+    from keras_sam.backend.tensorflow.trainer import Trainer
+else:
+    raise NotImplementedError(
+        "keras_sam runs on the TensorFlow backend of Keras. Set the "
+        'environment variable KERAS_BACKEND to "tensorflow" before Keras is '
+        f"imported. Received: backend={keras.backend.backend()!r}"
+    )

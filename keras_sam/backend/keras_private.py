@@ -1,0 +1,94 @@
+"""Private Keras API, behind names of our own; `backend/__init__.py` lists it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask
+from keras.src.backend.common import global_state
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
+from keras.src.models.model import functional_init_arguments
+from keras.src.saving import object_registration
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils import python_utils
+
+from keras_sam.types import Tensor
+
+
+def call_in_training_mode(model: keras.Model, x: Any) -> Any:
+    """Return the predictions of a forward pass with `training=True`."""
+    if model._call_has_training_arg:
+        return model(x, training=True)
+    return model(x)
+
+
+def compute_loss(
+    model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any
+) -> Tensor:
+    """Return the model's training loss, a scalar."""
+    return model._compute_loss(
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+    )
+
+
+@contextlib.contextmanager
+def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
+    """Make `model.losses` return `losses`, if there are any, in this scope."""
+    previous = model._losses_override
+    model._losses_override = losses
+    try:
+        yield
+    finally:
+        model._losses_override = previous
+
+
+def flatten_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the model and all layers in it, owners before their parts."""
+    return list(model._flatten_layers())
+
+
+def global_seed_variables() -> list[keras.Variable]:
+    """Return the state of the generator that unseeded random ops draw from."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    return [] if generator is None else [generator.state]
+
+
+def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:
+    """Update the running mean that `fit` logs as `loss`."""
+    model._loss_tracker.update_state(loss, sample_weight=batch_size)
+
+
+def logs_as_list(model: keras.Model, logs: dict[str, Any]) -> Any:
+    """Return logs in the form and order of `train_on_batch`."""
+    return model._flatten_metrics_in_order(logs)
+
+
+def build(model: keras.Model, data: Any) -> None:
+    """Create whatever variables of model, loss and metrics are missing."""
+    model._symbolic_build(data_batch=data)
+
+
+def as_default(get_config: Any) -> Any:
+    """Mark a `get_config` as one that subclasses may rely on.
+
+    A subclass without one of its own is then configured by the arguments of
+    its constructor, as a subclass of `keras.Model` is.
+    """
+    return python_utils.default(get_config)
+
+
+def is_configured_by_constructor(model: keras.Model) -> bool:
+    """Return whether `get_config` gives the arguments of the constructor."""
+    return python_utils.is_default(
+        model.get_config
+    ) and not functional_like_constructor(type(model))
+
+
+def save_under_name_of(original: type, substitute: type) -> None:
+    """Make files name `original` where they hold a `substitute`."""
+    name = keras.saving.get_registered_name(original)
+    object_registration.GLOBAL_CUSTOM_NAMES[substitute] = name

@@ -1,0 +1,1 @@
+"""TensorFlow: gradient tapes, loops and the train step."""

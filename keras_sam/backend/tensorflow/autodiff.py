@@ -1,0 +1,136 @@
+"""Gradients and loops on tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """Return the value of a variable as a tensor."""
+    return tf.convert_to_tensor(variable.value)
+
+
+def value_and_gradients(
+    function: Callable[[Vector], tuple[Tensor, Any]],
+    weights: Vector,
+    wanted: list[int],
+) -> tuple[Tensor, Any, Vector]:
+    """Evaluate a function of the weights and differentiate it.
+
+    Args:
+        function: Takes weights, returns a scalar and anything else.
+        weights: Tensors.
+        wanted: Which weights to differentiate by.
+
+    Returns:
+        The scalar, the function's other result, and one gradient per wanted
+        weight: a tensor, `tf.IndexedSlices`, or `None` where the scalar does
+        not depend on it.
+
+    Raises:
+        ValueError: If the function reads a trainable `tf.Variable`.
+    """
+    sources = [weights[i] for i in wanted]
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        value, auxiliary = function(weights)
+    if unreachable := tape.watched_variables():
+        names = ", ".join(variable.name for variable in unreachable)
+        raise ValueError(
+            "The model reads trainable variables that Keras does not know, so "
+            "that they can be neither perturbed nor trained. Create them with "
+            f"`self.add_weight()`. Received: {names}"
+        )
+    return value, auxiliary, tape.gradient(value, sources)
+
+
+def densify(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient as a tensor, duplicate rows summed."""
+    return tf.convert_to_tensor(gradient)
+
+
+def scan(
+    function: Callable[[Any, Tensor], tuple[Any, Any]],
+    carry: Any,
+    start: Tensor,
+    step: Tensor,
+    count: Tensor,
+    size: Tensor,
+    like: Any = None,
+) -> tuple[Any, Any]:
+    """Call `carry, output = function(carry, start + i * step)` `count` times.
+
+    The function is traced once, whatever `count` is.
+
+    Args:
+        function: Keeps the structure, shapes and dtypes of `carry`. Returns a
+            new carry and a nest of tensors of shape `(size, ...)`.
+        carry: Nest of tensors.
+        start: Integer scalar, the first argument.
+        step: Integer scalar, the difference of two arguments.
+        count: Integer scalar >= 0; >= 1 if `like` is `None`.
+        size: Integer scalar, the first dimension of every output.
+        like: Nest of tensors of shape `(n, ...)` with the dimensions of the
+            outputs after the first, which may be known only at run time.
+
+    Returns:
+        The last carry, and the outputs of shape `(count * size, ...)`.
+    """
+    if tf.executing_eagerly():
+        outputs = [] if like is None else [tf.nest.map_structure(_none_of, like)]
+        for i in range(int(count)):
+            carry, output = function(carry, start + i * step)
+            outputs.append(output)
+        return carry, tf.nest.map_structure(_concatenate, *outputs)
+
+    traced = tf.function(function, autograph=False).get_concrete_function(
+        carry, tf.convert_to_tensor(start)
+    )
+    specs = traced.structured_outputs[1]
+    arrays = tf.nest.map_structure(
+        lambda spec: tf.TensorArray(
+            spec.dtype, count, element_shape=spec.shape
+        ),
+        specs,
+    )
+
+    def body(i: Tensor, carry: Any, arrays: Any) -> tuple[Tensor, Any, Any]:
+        carry, output = traced(carry, start + i * step)
+        return (
+            i + 1,
+            carry,
+            tf.nest.map_structure(lambda a, t: a.write(i, t), arrays, output),
+        )
+
+    _, carry, arrays = tf.while_loop(
+        lambda i, *_: i < count, body, (tf.constant(0), carry, arrays)
+    )
+
+    def merged(array: tf.TensorArray, spec: tf.TensorSpec, like: Any) -> Tensor:
+        rest = [-1] * (len(spec.shape) - 1)
+        if like is not None:
+            rest = tf.shape(like)[1:]
+        stacked = tf.raw_ops.TensorListStack(
+            input_handle=array.flow,
+            element_shape=tf.concat([[size], tf.cast(rest, tf.int32)], 0),
+            element_dtype=array.dtype,
+        )
+        result = tf.reshape(stacked, tf.concat([[-1], tf.shape(stacked)[2:]], 0))
+        return tf.ensure_shape(result, [None, *spec.shape[1:]])
+
+    if like is None:
+        like = tf.nest.map_structure(lambda spec: None, specs)
+    return carry, tf.nest.map_structure(merged, arrays, specs, like)
+
+
+def _none_of(tensor: Tensor) -> Tensor:
+    return tensor[:0]
+
+
+def _concatenate(*tensors: Tensor) -> Tensor:
+    return tf.concat(tensors, axis=0)

@@ -1,0 +1,78 @@
+"""What each variable of a model is for, and which ones are perturbed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_sam import backend
+
+_PERTURBED_KINDS = {
+    "all": ("kernel", "bias", "scale", "offset"),
+    "no_norm_no_bias": ("kernel",),
+    "norm_only": ("scale", "offset"),
+}
+
+
+def kinds(model: keras.Model) -> list[str]:
+    """Return what each trainable variable of the model is for.
+
+    Returns:
+        One of `"kernel"`, `"bias"`, `"scale"` and `"offset"` for each of
+        `model.trainable_variables`. Scales and offsets are those of layers
+        with "Normalization" or "Norm" in their class name; a bias is what is
+        called so, whatever its rank (that of a GRU is a matrix).
+    """
+    found = {}
+    for layer in backend.flatten_layers(model):
+        for variable in layer.weights:
+            found[id(variable)] = _kind(layer, variable)
+    return [found[id(variable)] for variable in model.trainable_variables]
+
+
+def perturbed(model: keras.Model, perturb: Any) -> list[int]:
+    """Return the positions in `trainable_variables` of what is perturbed.
+
+    Args:
+        model: A built model.
+        perturb: `"all"`, `"no_norm_no_bias"`, `"norm_only"`, or a callable
+            that takes a variable and returns a boolean.
+
+    Returns:
+        At least one position, in increasing order.
+
+    Raises:
+        ValueError: If nothing is selected.
+    """
+    if callable(perturb):
+        selected = [bool(perturb(v)) for v in model.trainable_variables]
+    else:
+        wanted = _PERTURBED_KINDS[perturb]
+        selected = [kind in wanted for kind in kinds(model)]
+    positions = [i for i, chosen in enumerate(selected) if chosen]
+    if not positions:
+        paths = ", ".join(v.path for v in model.trainable_variables[:8])
+        raise ValueError(
+            "`perturb` must select at least one trainable variable. The model "
+            f"has: {paths}{', ...' if len(selected) > 8 else ''}. "
+            f"Received: perturb={perturb!r}"
+        )
+    return positions
+
+
+def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
+    """Return `perturb` if it is one of the known choices or a callable."""
+    if callable(perturb) or perturb in _PERTURBED_KINDS:
+        return perturb
+    names = ", ".join(f'"{name}"' for name in _PERTURBED_KINDS)
+    raise ValueError(
+        f"`perturb` must be {names} or a callable that takes a variable and "
+        f"returns a boolean. Received: perturb={perturb!r}"
+    )
+
+
+def _kind(layer: keras.Layer, variable: keras.Variable) -> str:
+    name = variable.name
+    if "Norm" in type(layer).__name__:
+        return "offset" if name in ("beta", "bias", "offset") else "scale"
+    return "bias" if name == "bias" or name.endswith("_bias") else "kernel"

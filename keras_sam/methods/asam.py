@@ -1,0 +1,76 @@
+"""Adaptive Sharpness-Aware Minimization."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.base import Method
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+from keras_sam.types import Weight
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ASAM(Method):
+    """Climb in the metric of the weights: `e = rho * T^2 g / ||T g||`.
+
+    `T` is diagonal, with the entry `|w| + eta` for each weight of a kernel, an
+    embedding or a normalization scale, and 1 for biases and offsets. The
+    neighbourhood then scales with the weights, so that rescaling a layer
+    without changing the function does not change its sharpness. The length of
+    `e` is not `rho`; the length of `T^-1 e` is.
+
+    A useful radius is about ten times that of SAM. The default is 0.5, the
+    authors' choice for CIFAR-10; for CIFAR-100 they take 1.0.
+
+    Args:
+        eta: Float >= 0. Keeps weights near zero from being frozen out.
+            Defaults to 0.01, as in the authors' code.
+        scale_all: Boolean, whether biases and offsets are scaled as well. With
+            `eta=0` this is the variant of several PyTorch packages, which
+            wants a radius about four times larger. Defaults to `False`.
+
+    Raises:
+        ValueError: If `eta` is negative.
+
+    Reference:
+        [Kwon et al., 2021](https://arxiv.org/abs/2102.11600), equation 8 with
+        p = 2 and the operator of section 4, and the
+        [authors' code](https://github.com/SamsungLabs/ASAM), which scales
+        every parameter whose name contains "weight": in PyTorch that is
+        kernels, embeddings and the scales of normalization layers.
+    """
+
+    default_rho: ClassVar[float] = 0.5
+
+    eta: float = 0.01
+    scale_all: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.eta >= 0:
+            raise ValueError(
+                "`eta` must not be negative; use 0 for the plain elementwise "
+                f"operator. Received: eta={self.eta}"
+            )
+
+    def perturb(
+        self,
+        gradients: Vector,
+        weights: list[Weight],
+        rho: Tensor,
+        state: State,
+    ) -> Vector:
+        del state
+        metric = [self._metric(weight) for weight in weights]
+        scaled = vectors.multiply(metric, gradients)
+        return vectors.multiply(metric, vectors.with_norm(rho, scaled))
+
+    def _metric(self, weight: Weight) -> Tensor:
+        if self.scale_all or weight.kind in ("kernel", "scale"):
+            return ops.abs(weight.value) + self.eta
+        return ops.ones_like(weight.value)

@@ -1,0 +1,64 @@
+"""Arithmetic on vectors: lists of tensors, one per variable.
+
+Sums over elements are accumulated in float32, or in float64 where a tensor is
+float64. A square below about 1e-38 is zero there, so a vector whose norm is
+below about 1e-19 counts as the zero vector.
+"""
+
+import keras
+from keras import ops
+
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+def add(first: Vector, second: Vector) -> Vector:
+    """Return the sum, in the dtypes of `first`."""
+    return [a + ops.cast(b, a.dtype) for a, b in zip(first, second)]
+
+
+def scale(factor: Tensor, vector: Vector) -> Vector:
+    """Return `factor * vector`, multiplied in the accumulation dtype."""
+    wide = [_accumulable(t) for t in vector]
+    return [
+        ops.cast(w * ops.cast(factor, w.dtype), t.dtype)
+        for w, t in zip(wide, vector)
+    ]
+
+
+def multiply(first: Vector, second: Vector) -> Vector:
+    """Return the elementwise product."""
+    return [a * b for a, b in zip(first, second)]
+
+
+def dot(first: Vector, second: Vector) -> Tensor:
+    """Return the inner product, a scalar; 0 for empty vectors."""
+    products = (
+        ops.sum(_accumulable(a) * _accumulable(b))
+        for a, b in zip(first, second)
+    )
+    return sum(products, start=ops.zeros(()))
+
+
+def norm(vector: Vector) -> Tensor:
+    """Return the Euclidean norm over all elements of all tensors, a scalar."""
+    return ops.sqrt(dot(vector, vector))
+
+
+def with_norm(length: Tensor, vector: Vector) -> Vector:
+    """Return the vector of norm `length` in the direction of `vector`.
+
+    The zero vector stays zero; a vector with a non-finite element gives
+    non-finite elements, so that nobody mistakes it for a small one.
+    """
+    size = norm(vector)
+    is_zero = size == 0
+    quotient = ops.cast(length, size.dtype) / ops.where(is_zero, 1.0, size)
+    return scale(ops.where(is_zero, 0.0, quotient), vector)
+
+
+def _accumulable(tensor: Tensor) -> Tensor:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype in ("float16", "bfloat16"):
+        return ops.cast(tensor, "float32")
+    return tensor
