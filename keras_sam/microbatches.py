@@ -8,21 +8,90 @@ import keras
 from keras import ops
 
 from keras_sam import backend
+from keras_sam.ascent import Climb
+from keras_sam.ascent import Gradients
+from keras_sam.ascent import Outcome
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
+from keras_sam.types import State
 from keras_sam.types import Tensor
 
 if TYPE_CHECKING:
-    from keras_sam.step import Outcome
     from keras_sam.step import Step
 
 
-def run(step: "Step", state: list[Tensor], rho: Tensor) -> "Outcome":
-    """Perturb each part by its own gradient and average what comes back.
+class Parts:
+    """The parts of a batch.
 
-    The parts are consecutive and differ by at most one example in size: first
-    the larger ones, then the smaller ones, one loop for each size. Where the
-    batch size is known and a multiple of the number of parts there is one.
+    They are consecutive and differ by at most one example in size: first the
+    smaller ones, then the larger ones. A loop over them is one loop for each
+    size; where the batch size is known and a multiple of the number of parts
+    there is only one.
+
+    Args:
+        num_parts: Integer >= 1. A batch with fewer examples has one part for
+            each.
+        batch_size: Integer scalar.
+    """
+
+    def __init__(self, num_parts: int, batch_size: Tensor) -> None:
+        if isinstance(batch_size, int):
+            self.count = min(num_parts, batch_size)
+        else:
+            self.count = ops.minimum(num_parts, batch_size)
+        small = batch_size // self.count
+        num_large = batch_size % self.count
+        num_small = self.count - num_large
+        groups = [
+            (0, small, num_small),
+            (num_small * small, small + 1, num_large),
+        ]
+        self._groups = [
+            group for group in groups if not _is_known_zero(group[2])
+        ]
+
+    def scan(
+        self,
+        function: Callable[[Any, Rows], tuple[Any, Any]],
+        carry: Any,
+        leading: Callable[[Rows], Rows],
+    ) -> tuple[Any, Any, Tensor]:
+        """Call `carry, output = function(carry, rows)` for each part.
+
+        Args:
+            function: Takes a nest of tensors and `Rows`. Its output is a nest
+                of tensors with one row for each of `leading(rows)`.
+            carry: Nest of tensors.
+            leading: Which rows of a part the outputs are of.
+
+        Returns:
+            The last carry, the outputs one after another, and the positions of
+            their rows in the batch.
+        """
+        gain = ops.cast(self.count, "float32")
+        collected: list[Any] = []
+        index = []
+        for start, size, repeats in self._groups:
+            num_rows = leading(Rows(start, size, gain)).size
+            carry, output = backend.scan(
+                _of_size(function, size, gain),
+                carry,
+                start,
+                size,
+                repeats,
+                num_rows,
+                like=collected[0] if collected else None,
+            )
+            collected.append(output)
+            index.append(_indices(start, size, num_rows, repeats))
+        outputs = keras.tree.map_structure(
+            lambda *parts: ops.concatenate(parts, axis=0), *collected
+        )
+        return carry, outputs, ops.concatenate(index, axis=0)
+
+
+def run(step: "Step", state: list[Tensor], rho: Tensor) -> Outcome:
+    """Perturb each part by its own gradient and average what comes back.
 
     Args:
         step: `Step`.
@@ -33,81 +102,139 @@ def run(step: "Step", state: list[Tensor], rho: Tensor) -> "Outcome":
     Returns:
         `Outcome`.
     """
-    batch_size = step.passes.batch_size
-    count = _fewer(step.settings.num_microbatches, batch_size)
-    small = batch_size // count
-    num_large = batch_size % count
-    present: set[int] = set()
+    parts = Parts(step.settings.num_microbatches, step.passes.batch_size)
+    if not step.method.has_own("statistic"):
+        return _run(step, state, step.method_state(state), rho, parts)
+    statistic = _mean_statistic(step, state, parts)
+    is_active, remembered = step.decide(statistic, state)
+    return step.either(
+        is_active,
+        lambda: _run(step, state, remembered, rho, parts),
+        lambda: step.one_pass(step.with_method_state(state, remembered), rho),
+    )
 
-    def part(carry: Any, start: Tensor, size: Tensor) -> tuple[Any, Any]:
-        state, gradients, losses, rise = carry
-        rows = Rows(start, size, ops.cast(count, "float32"))
-        ascent = step.ascend(state, rho, step.leading(rows), rows)
-        present.update(
-            i for i, g in enumerate(ascent.gradients) if g is not None
+
+class _Sums:
+    """Running sums of what the parts give, as a nest that a loop carries."""
+
+    def __init__(self, step: "Step", remembered: State) -> None:
+        self._weights = step.climber.weights
+        self._present: tuple[set[int], set[int]] = (set(), set())
+        zeros = [ops.zeros_like(weight) for weight in self._weights]
+        has_correction = step.method.has_own("correct")
+        self.start = (
+            zeros,
+            zeros if has_correction else [],
+            keras.tree.map_structure(ops.zeros_like, remembered),
+            ops.zeros(()),
+            ops.zeros(()),
         )
-        gradients = [
-            total if g is None else total + backend.densify(g)
-            for total, g in zip(gradients, ascent.gradients)
-        ]
-        share = ops.cast(size, "float32") / ops.cast(batch_size, "float32")
-        loss = ops.cast(sum(ascent.seen.losses), "float32")
-        carry = (
-            ascent.seen.state,
-            gradients,
+
+    def add(self, sums: Any, climb: Climb, share: Tensor) -> Any:
+        """Return the sums with those of one part added."""
+        gradients, correction, remembered, losses, rise = sums
+        loss = ops.cast(sum(climb.seen.losses), "float32")
+        return (
+            self._added(gradients, climb.gradients, 0),
+            self._added(correction, climb.correction, 1),
+            keras.tree.map_structure(
+                lambda a, b: a + ops.cast(b, a.dtype),
+                remembered,
+                climb.method_state,
+            ),
             losses + share * loss,
-            rise + ascent.rise,
+            rise + climb.rise,
         )
-        return carry, ascent.seen.y_pred
 
-    zeros = [ops.zeros_like(weight) for weight in step.weights]
-    carry = (state, zeros, ops.zeros(()), ops.zeros(()))
-    num_small = count - num_large
-    groups = [
-        (0, small, num_small),
-        (num_small * small, small + 1, num_large),
-    ]
-    predictions, index = [], []
-    for start, size, repeats in groups:
-        if isinstance(repeats, int) and repeats == 0:
-            continue
-        seen_size = step.leading(Rows(start, size, 1.0)).size
-        carry, y_pred = backend.scan(
-            _part_of_size(part, size),
-            carry,
-            start,
-            size,
-            repeats,
-            seen_size,
-            like=predictions[0] if predictions else None,
+    def mean(self, sums: Any, count: Tensor) -> Any:
+        """Return gradients, corrections, method state, losses and rise."""
+        gradients, correction, remembered, losses, rise = sums
+        divided = keras.tree.map_structure(
+            lambda t: t / ops.cast(count, t.dtype), (remembered, rise)
         )
-        predictions.append(y_pred)
-        index.append(_indices(start, size, seen_size, repeats))
+        return (
+            self._mean(gradients, count, 0),
+            self._mean(correction, count, 1),
+            divided[0],
+            losses,
+            divided[1],
+        )
 
-    state, gradients, losses, rise = carry
-    y_pred = keras.tree.map_structure(
-        lambda *parts: ops.concatenate(parts, axis=0), *predictions
+    def _added(
+        self, sums: list[Tensor], found: Gradients, which: int
+    ) -> list[Tensor]:
+        self._present[which].update(found)
+        return [
+            total + backend.densify(found[i]) if i in found else total
+            for i, total in enumerate(sums)
+        ]
+
+    def _mean(
+        self, sums: list[Tensor], count: Tensor, which: int
+    ) -> Gradients:
+        return {
+            i: sums[i] / ops.cast(count, sums[i].dtype)
+            for i in sorted(self._present[which])
+        }
+
+
+def _run(
+    step: "Step",
+    state: list[Tensor],
+    remembered: State,
+    rho: Tensor,
+    parts: Parts,
+) -> Outcome:
+    sums = _Sums(step, remembered)
+    batch_size = ops.cast(step.passes.batch_size, "float32")
+
+    def part(carry: Any, rows: Rows) -> tuple[Any, Any]:
+        state, running = carry
+        climb = step.climber.look_and_climb(
+            state, remembered, rho, step.leading(rows), rows
+        )
+        share = ops.cast(rows.size, "float32") / batch_size
+        running = sums.add(running, climb, share)
+        return (climb.seen.state, running), climb.seen.y_pred
+
+    (state, running), y_pred, index = parts.scan(
+        part, (state, sums.start), step.leading
     )
-    mean = [
-        total / ops.cast(count, total.dtype) if i in present else None
-        for i, total in enumerate(gradients)
-    ]
-    return step.outcome_of_rows(
-        mean,
-        Seen(y_pred, [losses], state),
-        ops.concatenate(index, axis=0),
-        rise / ops.cast(count, rise.dtype),
+    gradients, correction, remembered, losses, rise = sums.mean(
+        running, parts.count
     )
+    logs, state = step.report_of_rows(
+        Seen(y_pred, [losses], state), index, rise
+    )
+    state = step.with_method_state(state, remembered)
+    return Outcome(gradients, correction, state, logs)
 
 
-def _part_of_size(part: Callable[..., Any], size: Tensor) -> Callable[..., Any]:
-    return lambda carry, start: part(carry, start, size)
+def _mean_statistic(
+    step: "Step", state: list[Tensor], parts: Parts
+) -> Tensor:
+    """Return the mean over the parts, of a pass that leaves nothing else."""
+
+    def part(carry: Any, rows: Rows) -> tuple[Any, Any]:
+        state, total = carry
+        look = step.climber.look(state, step.leading(rows), step.climber.domain)
+        statistic = step.method.statistic(
+            step.climber.in_domain(look.gradients)
+        )
+        return (look.seen.state, total + statistic), look.seen.y_pred
+
+    (_, total), _, _ = parts.scan(part, (state, ops.zeros(())), step.leading)
+    return total / ops.cast(parts.count, total.dtype)
 
 
-def _fewer(count: int, batch_size: Tensor) -> Tensor:
-    if isinstance(batch_size, int):
-        return min(count, batch_size)
-    return ops.minimum(count, batch_size)
+def _of_size(
+    function: Callable[[Any, Rows], Any], size: Tensor, gain: Tensor
+) -> Callable[[Any, Tensor], Any]:
+    return lambda carry, start: function(carry, Rows(start, size, gain))
+
+
+def _is_known_zero(count: Tensor) -> bool:
+    return isinstance(count, int) and count == 0
 
 
 def _indices(start: Tensor, step: Tensor, size: Tensor, count: Tensor) -> Tensor:

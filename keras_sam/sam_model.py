@@ -6,13 +6,15 @@ from typing import Any
 
 import keras
 
+from keras_sam import ascent
 from keras_sam import backend
+from keras_sam.backend.trainer import Trainer
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
-class SAMModel(backend.Trainer, keras.Model):
+class SAMModel(Trainer, keras.Model):
     """A `keras.Model` that trains for a low loss in a whole neighbourhood.
 
     Each step of `fit` computes the gradient `g` at the weights `w`, climbs to
@@ -69,7 +71,9 @@ class SAMModel(backend.Trainer, keras.Model):
     inputs = keras.Input((784,))
     outputs = keras.layers.Dense(10, activation="softmax")(inputs)
     model = keras_sam.SAMModel(inputs, outputs, rho=0.1)
-    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     model.fit(x, y, epochs=10)
     ```
 
@@ -148,6 +152,17 @@ class SAMModel(backend.Trainer, keras.Model):
     def sam(self) -> Settings:
         """The arguments given to the constructor, checked; read-only."""
         return self._sam.settings
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """List of all model state: weights, seeds, and the method's state."""
+        own = self._sam.variables if hasattr(self, "_sam") else []
+        return super().variables + own
+
+    def build_method_state(self) -> None:
+        """Create what the method remembers; the model must be built."""
+        weights = self.trainable_variables
+        self._sam.build([weights[i] for i in ascent.domain(self)])
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:

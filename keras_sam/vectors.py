@@ -17,6 +17,27 @@ def add(first: Vector, second: Vector) -> Vector:
     return [a + ops.cast(b, a.dtype) for a, b in zip(first, second)]
 
 
+def subtract(first: Vector, second: Vector) -> Vector:
+    """Return the difference, in the dtypes of `first`."""
+    return [a - ops.cast(b, a.dtype) for a, b in zip(first, second)]
+
+
+def mix(share: Tensor, first: Vector, second: Vector) -> Vector:
+    """Return `share * first + (1 - share) * second`, in the dtypes of `first`."""
+    return add(scale(share, first), scale(1 - share, second))
+
+
+def orthogonal(vector: Vector, direction: Vector) -> Vector:
+    """Return the part of `vector` orthogonal to `direction`.
+
+    All of `vector` where `direction` is zero.
+    """
+    square = dot(direction, direction)
+    is_zero = square == 0
+    quotient = dot(vector, direction) / ops.where(is_zero, 1.0, square)
+    return subtract(vector, scale(quotient, direction))
+
+
 def scale(factor: Tensor, vector: Vector) -> Vector:
     """Return `factor * vector`, multiplied in the accumulation dtype."""
     wide = [_accumulable(t) for t in vector]

@@ -32,6 +32,7 @@ from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import global_seed_variables
 from keras_sam.backend.keras_private import is_configured_by_constructor
 from keras_sam.backend.keras_private import logs_as_list
+from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
@@ -46,7 +47,6 @@ if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import read
     from keras_sam.backend.tensorflow.autodiff import scan
     from keras_sam.backend.tensorflow.autodiff import value_and_gradients
-    from keras_sam.backend.tensorflow.trainer import Trainer
 else:
     raise NotImplementedError(
         "keras_sam runs on the TensorFlow backend of Keras. Set the "

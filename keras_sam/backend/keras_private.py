@@ -92,3 +92,9 @@ def save_under_name_of(original: type, substitute: type) -> None:
     """Make files name `original` where they hold a `substitute`."""
     name = keras.saving.get_registered_name(original)
     object_registration.GLOBAL_CUSTOM_NAMES[substitute] = name
+
+
+def loss_scale(optimizer: keras.Optimizer) -> Tensor | None:
+    """Return what the optimizer multiplies the loss by; `None` for nothing."""
+    scale = optimizer.scale_loss(1.0)
+    return None if isinstance(scale, float) and scale == 1.0 else scale

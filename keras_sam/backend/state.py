@@ -8,7 +8,7 @@ from keras_sam.backend.keras_private import KerasSaveable
 
 
 class SAMState:
-    """Settings, and the metric behind `sharpness`.
+    """Settings, the metric behind `sharpness`, and what the method remembers.
 
     Keras tracks metrics and variables that are attributes of a model. These
     are kept apart, so that `evaluate`, `get_weights` and weights files are
@@ -16,18 +16,59 @@ class SAMState:
 
     Args:
         settings: `Settings`.
+
+    Attributes:
+        memory: The method's state, as `keras.Variable`s; empty until `build`.
     """
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
         self.tracker = keras.metrics.Mean(name="sharpness")
+        self.memory: dict[str, Any] = {}
+        self._built_for: list[int] | None = None
+
+    def build(self, weights: list[keras.Variable]) -> None:
+        """Create the method's variables, again if the weights have changed.
+
+        Args:
+            weights: The variables that the method sees.
+        """
+        identities = [id(weight) for weight in weights]
+        if identities == self._built_for:
+            return
+        self._built_for = identities
+        values = [weight.numpy() for weight in weights]
+        self.memory = {
+            name: keras.tree.map_structure(
+                lambda value, name=name: _variable(name, value), entry
+            )
+            for name, entry in self.settings.method.initial_state(
+                values
+            ).items()
+        }
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The method's variables."""
+        return keras.tree.flatten(self.memory)
+
+
+def _variable(name: str, value: Any) -> keras.Variable:
+    value = keras.ops.convert_to_numpy(value)
+    return keras.Variable(
+        lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
+        shape=value.shape,
+        dtype=value.dtype.name,
+        trainable=False,
+        name=name,
+    )
 
 
 class SavedState(KerasSaveable):
     """What files of a `SAMModel` hold besides what Keras writes.
 
-    That is the state of random seeds: with it, a loaded model draws on as if
-    it had never been saved. A plain model passes over this part of a file, and
+    That is the state of random seeds and of the method: with it, a loaded
+    model goes on as if it had never been saved. A plain model passes over this part of a file, and
     a `SAMModel` takes a file without it as it is.
 
     Args:
@@ -45,15 +86,23 @@ class SavedState(KerasSaveable):
 
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote, if it is there."""
+        model = self._model()
+        if model.built:
+            model.build_method_state()
         for name, variable in self._variables():
             if name in store:
                 variable.assign(store[name])
 
     def _variables(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()
-        weights = {id(weight) for weight in model.weights}
-        seeds = [v for v in model.variables if id(v) not in weights]
-        return [(f"seed_{i}", seed) for i, seed in enumerate(seeds)]
+        remembered = model._sam.variables
+        others = {id(v) for v in [*model.weights, *remembered]}
+        seeds = [v for v in model.variables if id(v) not in others]
+        method = type(model.sam.method).__name__
+        return [
+            *((f"seed_{i}", v) for i, v in enumerate(seeds)),
+            *((f"{method}_{i}", v) for i, v in enumerate(remembered)),
+        ]
 
     def _obj_type(self) -> str:
         return "Loss"  # The kind whose attributes Keras skips least of.

@@ -4,11 +4,30 @@ from typing import Any
 
 import keras
 
+from keras_sam.methods.ae_sam import AESAM
 from keras_sam.methods.asam import ASAM
 from keras_sam.methods.base import Method
+from keras_sam.methods.friendly_sam import FriendlySAM
+from keras_sam.methods.gsam import GSAM
+from keras_sam.methods.look_sam import LookSAM
+from keras_sam.methods.momentum_sam import MomentumSAM
 from keras_sam.methods.sam import SAM
+from keras_sam.methods.stable_sam import StableSAM
+from keras_sam.methods.vasso import VaSSO
+from keras_sam.methods.weighted_sam import WeightedSAM
 
-_BY_NAME = {"sam": SAM, "asam": ASAM}
+_BY_NAME = {
+    "sam": SAM,
+    "asam": ASAM,
+    "gsam": GSAM,
+    "weighted_sam": WeightedSAM,
+    "friendly_sam": FriendlySAM,
+    "vasso": VaSSO,
+    "stable_sam": StableSAM,
+    "momentum_sam": MomentumSAM,
+    "look_sam": LookSAM,
+    "ae_sam": AESAM,
+}
 
 
 def get(identifier: Any) -> Method:

@@ -19,33 +19,35 @@ class Method(abc.ABC):
 
     ```
     g = gradient of the loss at w
-    e = perturb(g, w, rho)
+    e = perturb(g, w, rho, state)
     h = gradient of the loss at w + e
-    u = combine(g, h)
+    u = combine(g, h, state)
+    state = next_state(g, h, state)
     w = optimizer.apply(u, w)
     ```
 
+    and a step without a second pass, because rho is 0 or the method is not due,
+    follows `reuse(g, state)`. Most methods need `perturb` alone.
+
     A method knows no model, optimizer or batch. Its functions are pure: lists
-    of tensors in, lists of tensors out, in `keras.ops`. Hyperparameters are
-    the fields of a frozen, keyword-only dataclass. To be saved inside a
-    `.keras` file, a method is registered with
-    `keras.saving.register_keras_serializable`.
+    of tensors in, lists of tensors out, in `keras.ops`. The lists cover the
+    perturbed variables; with a `combine` of one's own, all trainable ones,
+    except in `perturb`. A variable that the loss does not depend on has a
+    gradient of zeros. Loss scaling is undone. Hyperparameters are the fields
+    of a frozen, keyword-only dataclass. To be saved inside a `.keras` file, a
+    method is registered with `keras.saving.register_keras_serializable`.
 
     Attributes:
         default_rho: Class attribute. The radius used when `SAMModel` is given
             none.
+        needs_gradients: Class attribute. False if `perturb` does not look at
+            the gradients at w: the only pass is then the one at w + e, and
+            `gradients` is that pass's own result in `combine` and
+            `next_state`.
     """
 
     default_rho: ClassVar[float] = 0.05
-
-    @property
-    def mixes_gradients(self) -> bool:
-        """Whether the method has a `combine` of its own.
-
-        If so, the first pass computes the gradients of every trainable
-        variable, otherwise only of the perturbed ones.
-        """
-        return type(self).combine is not Method.combine
+    needs_gradients: ClassVar[bool] = True
 
     @abc.abstractmethod
     def perturb(
@@ -58,14 +60,13 @@ class Method(abc.ABC):
         """Return the perturbation e. Called once per (micro-)batch.
 
         Args:
-            gradients: The loss gradients at w of the perturbed variables,
-                without those that have none. Loss scaling is undone.
+            gradients: The loss gradients at w.
             weights: The values and kinds of the same variables.
             rho: Scalar > 0, the radius at this step.
             state: What the method remembers.
 
         Returns:
-            One tensor per gradient, of its shape.
+            One tensor per weight, of its shape.
         """
 
     def combine(
@@ -73,12 +74,12 @@ class Method(abc.ABC):
     ) -> Vector:
         """Return the gradients that the optimizer applies at w.
 
-        Called once per (micro-)batch, after both passes.
+        Called once per (micro-)batch, after both passes; the results are
+        averaged.
 
         Args:
             gradients: The loss gradients at w.
-            perturbed_gradients: The loss gradients at w + e of the same
-                variables.
+            perturbed_gradients: The loss gradients at w + e.
             state: What the method remembers.
 
         Returns:
@@ -88,9 +89,139 @@ class Method(abc.ABC):
         del gradients, state
         return perturbed_gradients
 
+    def correct(
+        self, gradients: Vector, perturbed_gradients: Vector
+    ) -> Vector | None:
+        """Return what to subtract from the weights past the optimizer.
+
+        Called once per (micro-)batch, after both passes; the results are
+        averaged, multiplied by the learning rate, and subtracted once the
+        optimizer has been applied.
+
+        Args:
+            gradients: The loss gradients at w.
+            perturbed_gradients: The loss gradients at w + e.
+
+        Returns:
+            One tensor per gradient, of its shape, or `None` for nothing, which
+            is the default.
+        """
+        del gradients, perturbed_gradients
+        return None
+
+    def initial_state(self, weights: Vector) -> State:
+        """Return what the method remembers before the first step.
+
+        Args:
+            weights: The values of the variables that the method sees.
+
+        Returns:
+            A dictionary of tensors and lists of tensors, saved with the model.
+            Empty by default.
+        """
+        del weights
+        return {}
+
+    def next_state(
+        self,
+        gradients: Vector,
+        perturbed_gradients: Vector | None,
+        state: State,
+    ) -> State:
+        """Return what the method remembers after a step.
+
+        Called once per (micro-)batch; the results are averaged over
+        micro-batches and replicas.
+
+        Args:
+            gradients: The loss gradients at w.
+            perturbed_gradients: The loss gradients at w + e, or `None` if there
+                was no second pass.
+            state: What the method remembered before the step.
+
+        Returns:
+            A dictionary as `initial_state` returns. By default `state`.
+        """
+        del gradients, perturbed_gradients
+        return state
+
+    def is_due(self, iteration: Tensor) -> Tensor | bool:
+        """Return whether there is a second pass at this step.
+
+        Called before the first pass.
+
+        Args:
+            iteration: Integer scalar, the optimizer's iteration.
+
+        Returns:
+            A boolean scalar. By default `True`.
+        """
+        del iteration
+        return True
+
+    def statistic(self, gradients: Vector) -> Tensor | None:
+        """Return the number that `decide` is to see.
+
+        Called once per (micro-)batch, between the passes.
+
+        Args:
+            gradients: The loss gradients at w.
+
+        Returns:
+            A scalar, or `None` if there is nothing to decide, the default.
+        """
+        del gradients
+        return None
+
+    def decide(
+        self, statistic: Tensor, iteration: Tensor, state: State
+    ) -> tuple[Tensor, State]:
+        """Return whether to go on to the second pass, and the next state.
+
+        Called once per step if there is a `statistic`, with its mean over
+        micro-batches and replicas, so that all of them agree.
+
+        Args:
+            statistic: Scalar.
+            iteration: Integer scalar, the optimizer's iteration.
+            state: What the method remembers.
+
+        Returns:
+            A boolean scalar and a dictionary as `initial_state` returns.
+
+        Raises:
+            NotImplementedError: If the method has a `statistic` but no
+                `decide`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has a `statistic` and needs `decide`."
+        )
+
+    def reuse(self, gradients: Vector, state: State) -> Vector:
+        """Return what to follow at a step without a second pass.
+
+        Called only while rho is above 0.
+
+        Args:
+            gradients: The loss gradients at w.
+            state: What the method remembers.
+
+        Returns:
+            One tensor per gradient, of its shape. By default the gradients.
+        """
+        del state
+        return gradients
+
+    def has_own(self, name: str) -> bool:
+        """Return whether the method replaces the default of a function."""
+        return getattr(type(self), name) is not getattr(Method, name)
+
     def get_config(self) -> dict[str, Any]:
         """Return the hyperparameters as a dictionary."""
-        return dataclasses.asdict(self)
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Method":

@@ -12,9 +12,24 @@ from keras_sam.types import Vector
 from keras_sam.types import Weight
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClimbsLikeSAM(Method):
+    """A method whose perturbation is that of SAM: `e = rho * g / ||g||`."""
+
+    def perturb(
+        self,
+        gradients: Vector,
+        weights: list[Weight],
+        rho: Tensor,
+        state: State,
+    ) -> Vector:
+        del weights, state
+        return vectors.with_norm(rho, gradients)
+
+
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAM(Method):
+class SAM(ClimbsLikeSAM):
     """Climb to the edge of a ball: `e = rho * g / ||g||`.
 
     The norm is the Euclidean norm over all perturbed variables together. The
@@ -27,13 +42,3 @@ class SAM(Method):
         authors' code divides by the bare norm, which is NaN at a zero
         gradient; here the perturbation is then zero.
     """
-
-    def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
-    ) -> Vector:
-        del weights, state
-        return vectors.with_norm(rho, gradients)

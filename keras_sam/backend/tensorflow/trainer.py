@@ -3,11 +3,14 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_sam import passes
 from keras_sam.backend import keras_private
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
+from keras_sam.ascent import Outcome
+from keras_sam.correction import correction_of
 from keras_sam.step import Step
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
@@ -23,7 +26,7 @@ class Trainer:
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Train on one batch: both passes, one update, the logs of pass 1."""
-        keras_private.build(self, data)
+        self._build(data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         variables = passes.state_variables(self)
         state = [read(variable) for variable in variables]
@@ -31,7 +34,18 @@ class Trainer:
         for variable, old, new in zip(variables, state, outcome.state):
             if new is not old:
                 variable.assign(new)
-        self.optimizer.apply_gradients(
-            zip(outcome.gradients, self.trainable_variables)
-        )
+        self._apply(outcome)
         return outcome.logs
+
+    def _build(self, data: Any) -> None:
+        keras_private.build(self, data)
+        with tf.init_scope():
+            self.build_method_state()
+
+    def _apply(self, outcome: Outcome) -> None:
+        weights = self.trainable_variables
+        gradients = [outcome.gradients.get(i) for i in range(len(weights))]
+        correction = correction_of(self.optimizer, outcome)
+        self.optimizer.apply_gradients(zip(gradients, weights))
+        for i, step in correction.items():
+            weights[i].assign_sub(step)

@@ -1,0 +1,334 @@
+"""Both passes over one (micro-)batch."""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_sam import backend
+from keras_sam import kinds
+from keras_sam import vectors
+from keras_sam.passes import Passes
+from keras_sam.passes import Rows
+from keras_sam.passes import Seen
+from keras_sam.passes import take_at
+from keras_sam.types import Batch
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+from keras_sam.types import Weight
+
+Gradients = dict[int, Tensor]
+"""Gradients by position in `trainable_variables`, without the missing ones."""
+
+
+class Look(NamedTuple):
+    """The pass at w.
+
+    Attributes:
+        loss: Scalar, the loss at w.
+        seen: `Seen`.
+        gradients: `Gradients`, with loss scaling.
+        rows: The examples that it saw; `None` for all.
+    """
+
+    loss: Tensor
+    seen: Seen
+    gradients: Gradients
+    rows: Rows | None
+
+
+class Climb(NamedTuple):
+    """What both passes over one (micro-)batch give.
+
+    Attributes:
+        gradients: `Gradients` for the optimizer, with loss scaling.
+        correction: `Gradients` to subtract past the optimizer.
+        method_state: What the method remembers.
+        loss: Scalar, the loss that the first pass saw.
+        rise: Scalar, how much higher it is at w + e.
+        seen: `Seen` of the first pass.
+        perturbation: The perturbation by position.
+        perturbed_gradients: `Gradients` at w + e, without loss scaling.
+    """
+
+    gradients: Gradients
+    correction: Gradients
+    method_state: State
+    loss: Tensor
+    rise: Tensor
+    seen: Seen
+    perturbation: Gradients
+    perturbed_gradients: Gradients
+
+
+class Outcome(NamedTuple):
+    """What a step hands to the optimizer and to `fit`.
+
+    Attributes:
+        gradients: `Gradients`, scaled as the optimizer's `scale_loss` scales.
+        correction: `Gradients` to subtract, times the learning rate, past the
+            optimizer.
+        state: New values of `passes.state_variables(model)`.
+        logs: What `keras.Model` logs, and `sharpness`.
+    """
+
+    gradients: Gradients
+    correction: Gradients
+    state: list[Tensor]
+    logs: dict[str, Tensor]
+
+
+class Climber:
+    """What the passes over all (micro-)batches of one step share.
+
+    Args:
+        model: A compiled, built `SAMModel`.
+        batch: `Batch`.
+    """
+
+    def __init__(self, model: keras.Model, batch: Batch) -> None:
+        self.settings = model.sam
+        self.method = model.sam.method
+        self.passes = Passes(model, batch)
+        self.weights = [backend.read(v) for v in model.trainable_variables]
+        self.everything = list(range(len(self.weights)))
+        self.perturbed = kinds.perturbed(model, self.settings.perturb)
+        self.domain = domain(model)
+        self._kinds = kinds.kinds(model)
+        self._loss_scale = backend.loss_scale(model.optimizer)
+
+    def look(
+        self, state: list[Tensor], rows: Rows | None, wanted: list[int]
+    ) -> Look:
+        """Differentiate the loss of some examples, or of all, at w."""
+        loss, seen, gradients = self._differentiate(
+            lambda weights: self._loss(weights, state, rows, None),
+            self.weights,
+            wanted,
+        )
+        return Look(loss, seen, gradients, rows)
+
+    def look_and_climb(
+        self,
+        state: list[Tensor],
+        method_state: State,
+        rho: Tensor,
+        ascent: Rows | None,
+        descent: Rows | None,
+    ) -> Climb:
+        """Do both passes; only one if the method needs no gradients at w.
+
+        Args:
+            state: Values of `state_variables`, from which both passes start.
+            method_state: What the method remembers.
+            rho: Scalar > 0.
+            ascent: The examples of the first pass; `None` for all.
+            descent: The examples of the second pass; `None` for all.
+
+        Returns:
+            `Climb`.
+        """
+        if not self.method.needs_gradients:
+            return self._climb_blindly(state, method_state, rho, descent)
+        look = self.look(state, ascent, self.domain)
+        return self.climb(look, state, method_state, rho, descent)
+
+    def climb(
+        self,
+        look: Look,
+        state: list[Tensor],
+        method_state: State,
+        rho: Tensor,
+        descent: Rows | None,
+    ) -> Climb:
+        """Do the second pass; arguments as for `look_and_climb`."""
+        clean = self.in_domain(look.gradients)
+        perturbation = self._perturb(clean, method_state, rho)
+        perturbed_weights = self._perturbed_weights(perturbation)
+        loss, seen, gradients = self._differentiate(
+            lambda weights: self._loss(
+                weights, state, descent, look.seen.y_pred
+            ),
+            perturbed_weights,
+            self.everything,
+        )
+        if look.rows is not descent:
+            loss = self.passes.contribution(
+                perturbed_weights,
+                _first_rows(seen, look.rows.size),
+                look.rows,
+                look.seen.y_pred,
+            )
+        return self._climbed(
+            look, clean, gradients, method_state, loss - look.loss, perturbation
+        )
+
+    def in_domain(self, gradients: Gradients) -> Vector:
+        """Return what the method sees: unscaled, dense, without gaps."""
+        return [
+            ops.zeros_like(self.weights[i])
+            if i not in gradients
+            else self._unscaled(backend.densify(gradients[i]))
+            for i in self.domain
+        ]
+
+    def from_domain(self, vector: Vector, gradients: Gradients) -> Gradients:
+        """Return `gradients`, with those that the method sees replaced."""
+        replaced = {
+            i: self._times_loss_scale(t)
+            for i, t in zip(self.domain, vector)
+            if i in gradients
+        }
+        return {**gradients, **replaced}
+
+    def _climb_blindly(
+        self,
+        state: list[Tensor],
+        method_state: State,
+        rho: Tensor,
+        rows: Rows | None,
+    ) -> Climb:
+        """Do the one pass, at w + e.
+
+        Without the loss at w, the rise is its first-order estimate `h . e`.
+        """
+        zeros = [ops.zeros_like(self.weights[i]) for i in self.domain]
+        perturbation = self._perturb(zeros, method_state, rho)
+        loss, seen, gradients = self._differentiate(
+            lambda weights: self._loss(weights, state, rows, None),
+            self._perturbed_weights(perturbation),
+            self.everything,
+        )
+        look = Look(loss, seen, gradients, rows)
+        clean = self.in_domain(gradients)
+        by_position = dict(zip(self.domain, clean))
+        rise = vectors.dot(
+            [by_position[i] for i in perturbation], list(perturbation.values())
+        )
+        return self._climbed(
+            look, clean, gradients, method_state, rise, perturbation
+        )
+
+    def _climbed(
+        self,
+        look: Look,
+        clean: Vector,
+        gradients: Gradients,
+        method_state: State,
+        rise: Tensor,
+        perturbation: Gradients,
+    ) -> Climb:
+        perturbed = self.in_domain(gradients)
+        combined = gradients
+        if self.method.has_own("combine"):
+            combined = self.from_domain(
+                self.method.combine(clean, perturbed, method_state), gradients
+            )
+        if self._loss_scale is not None:
+            combined = _poisoned(combined, look.gradients)
+        correction = self.method.correct(clean, perturbed) or []
+        return Climb(
+            gradients=combined,
+            correction=dict(zip(self.domain, correction)),
+            method_state=self.method.next_state(clean, perturbed, method_state),
+            loss=look.loss,
+            rise=ops.cast(rise, "float32"),
+            seen=look.seen,
+            perturbation=perturbation,
+            perturbed_gradients=dict(zip(self.domain, perturbed)),
+        )
+
+    def _perturb(
+        self, clean: Vector, method_state: State, rho: Tensor
+    ) -> Gradients:
+        chosen = [k for k, i in enumerate(self.domain) if i in self.perturbed]
+        perturbation = self.method.perturb(
+            [clean[k] for k in chosen],
+            [Weight(self.weights[i], self._kinds[i]) for i in self.perturbed],
+            rho,
+            {name: _chosen(v, chosen) for name, v in method_state.items()},
+        )
+        return dict(zip(self.perturbed, perturbation))
+
+    def _perturbed_weights(self, perturbation: Gradients) -> Vector:
+        return [
+            vectors.add([weight], [perturbation[i]])[0]
+            if i in perturbation
+            else weight
+            for i, weight in enumerate(self.weights)
+        ]
+
+    def _loss(
+        self,
+        weights: Vector,
+        state: list[Tensor],
+        rows: Rows | None,
+        filling: Any,
+    ) -> tuple[Tensor, Seen]:
+        if rows is None:
+            return self.passes.loss_at(weights, state)
+        return self.passes.loss_of_rows(weights, state, rows, filling)
+
+    def _differentiate(
+        self,
+        loss: Callable[[Vector], tuple[Tensor, Seen]],
+        weights: Vector,
+        wanted: list[int],
+    ) -> tuple[Tensor, Seen, Gradients]:
+        def scaled(weights: Vector) -> tuple[Tensor, tuple[Tensor, Seen]]:
+            value, seen = loss(weights)
+            return self._times_loss_scale(value), (value, seen)
+
+        _, (value, seen), gradients = backend.value_and_gradients(
+            scaled, weights, wanted
+        )
+        found = {
+            i: gradient
+            for i, gradient in zip(wanted, gradients)
+            if gradient is not None
+        }
+        return value, seen, found
+
+    def _times_loss_scale(self, value: Tensor) -> Tensor:
+        if self._loss_scale is None:
+            return value
+        return value * ops.cast(self._loss_scale, value.dtype)
+
+    def _unscaled(self, gradient: Tensor) -> Tensor:
+        if self._loss_scale is None:
+            return gradient
+        return gradient / ops.cast(self._loss_scale, gradient.dtype)
+
+
+def domain(model: keras.Model) -> list[int]:
+    """Return the positions of the variables that the method sees."""
+    if model.sam.method.has_own("combine"):
+        return list(range(len(model.trainable_variables)))
+    return kinds.perturbed(model, model.sam.perturb)
+
+
+def _chosen(entry: Any, positions: list[int]) -> Any:
+    if isinstance(entry, list):
+        return [entry[k] for k in positions]
+    return entry
+
+
+def _first_rows(seen: Seen, size: Tensor) -> Seen:
+    return seen._replace(y_pred=take_at(seen.y_pred, ops.arange(size)))
+
+
+def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
+    """Make one gradient non-finite where any of the others is.
+
+    An optimizer with dynamic loss scaling then skips the step.
+    """
+    zero = sum(
+        ops.sum(ops.cast(backend.densify(g), "float32") * 0.0)
+        for g in others.values()
+    )
+    first, gradient = next(iter(gradients.items()))
+    gradient = backend.densify(gradient)
+    return {**gradients, first: gradient + ops.cast(zero, gradient.dtype)}

@@ -1,0 +1,88 @@
+"""Adaptive policy to Employ Sharpness-Aware Minimization."""
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.sam import ClimbsLikeSAM
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AESAM(ClimbsLikeSAM):
+    """Climb only where the gradient is long, for there the loss is sharp.
+
+    With the moving mean `mu` and variance `s2` of `||g||^2`, this step's
+    included, there is a second pass if `||g||^2 >= mu + threshold * sqrt(s2)`.
+    The mean starts at the first step's value. With a threshold of minus
+    infinity this is SAM.
+
+    Under data parallelism and with micro-batches, the mean of their `||g||^2`
+    decides, for all of them.
+
+    Args:
+        threshold: Number or `keras.optimizers.schedules.LearningRateSchedule`,
+            called with the optimizer's iteration. In the paper it moves
+            linearly from 1 to -1 over training, which is
+            `PolynomialDecay(1.0, num_steps, -1.0)`. Defaults to 0.0, its
+            middle, which needs no number of steps.
+        decay: Float in [0, 1), of the moving mean and variance. Defaults to
+            0.9, as in the paper.
+
+    Raises:
+        ValueError: If `decay` is outside [0, 1).
+
+    Reference:
+        [Jiang et al., 2023](https://openreview.net/forum?id=6Wl7-M2BC-).
+        There is no authors' code.
+    """
+
+    threshold: Any = 0.0
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threshold, dict):
+            threshold = keras.saving.deserialize_keras_object(self.threshold)
+            object.__setattr__(self, "threshold", threshold)
+        if not 0 <= self.decay < 1:
+            raise ValueError(
+                f"`decay` must be in [0, 1). Received: decay={self.decay}"
+            )
+
+    def initial_state(self, weights: Vector) -> State:
+        del weights
+        return {
+            "mean": ops.zeros(()),
+            "variance": ops.zeros(()),
+            "has_started": ops.zeros(()),
+        }
+
+    def statistic(self, gradients: Vector) -> Tensor | None:
+        return vectors.dot(gradients, gradients)
+
+    def decide(
+        self, statistic: Tensor, iteration: Tensor, state: State
+    ) -> tuple[Tensor, State]:
+        threshold = self.threshold
+        if callable(threshold):
+            threshold = threshold(iteration)
+        decay = self.decay * state["has_started"]
+        mean = decay * state["mean"] + (1 - decay) * statistic
+        deviation = ops.square(statistic - mean)
+        variance = (
+            self.decay * state["variance"] + (1 - self.decay) * deviation
+        )
+        state = {
+            "mean": mean,
+            "variance": variance,
+            "has_started": ops.ones(()),
+        }
+        # Negated, so that infinity times a variance of zero is a yes.
+        is_below = statistic < mean + threshold * ops.sqrt(variance)
+        return ops.logical_not(is_below), state

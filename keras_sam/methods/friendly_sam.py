@@ -1,0 +1,81 @@
+"""Friendly Sharpness-Aware Minimization."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.base import Method
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+from keras_sam.types import Weight
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FriendlySAM(Method):
+    """Climb along what is special about the batch.
+
+    `e = rho * d / ||d||` with `d = g - sigma * m`, where `m` is a moving
+    average of the gradients of earlier batches, an estimate of the full
+    gradient. At the first step `d = g`, and `m` becomes `g`; later
+    `m = decay * m + (1 - decay) * g`. With `sigma=0` this is SAM.
+
+    Keeps one copy of the perturbed weights.
+
+    Args:
+        sigma: Float, how much of the average is subtracted. Defaults to 1.0,
+            as in the authors' code.
+        decay: Float in [0, 1). Defaults to 0.9, as in the authors' code, whose
+            scripts use 0.6 to 0.95.
+
+    Raises:
+        ValueError: If `decay` is outside [0, 1).
+
+    Reference:
+        [Li et al., 2024](https://arxiv.org/abs/2403.12350) and the
+        [authors' code](https://github.com/nblt/F-SAM). As in the code, the
+        average does not yet hold the gradient that it is subtracted from; in
+        the paper it does. For `sigma=1` the direction is the same.
+    """
+
+    sigma: float = 1.0
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(
+                f"`decay` must be in [0, 1). Received: decay={self.decay}"
+            )
+
+    def initial_state(self, weights: Vector) -> State:
+        return {
+            "average": [ops.zeros_like(weight) for weight in weights],
+            "has_started": ops.zeros(()),
+        }
+
+    def perturb(
+        self,
+        gradients: Vector,
+        weights: list[Weight],
+        rho: Tensor,
+        state: State,
+    ) -> Vector:
+        del weights
+        usual = vectors.scale(self.sigma, state["average"])
+        return vectors.with_norm(rho, vectors.subtract(gradients, usual))
+
+    def next_state(
+        self,
+        gradients: Vector,
+        perturbed_gradients: Vector | None,
+        state: State,
+    ) -> State:
+        del perturbed_gradients
+        decay = self.decay * state["has_started"]
+        return {
+            "average": vectors.mix(decay, state["average"], gradients),
+            "has_started": ops.ones(()),
+        }

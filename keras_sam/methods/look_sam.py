@@ -1,0 +1,76 @@
+"""Look Sharpness-Aware Minimization."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.sam import ClimbsLikeSAM
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LookSAM(ClimbsLikeSAM):
+    """Look for sharpness every few steps, and reuse what was seen.
+
+    Every `period`-th step is one of SAM, and the part `v` of `h` orthogonal to
+    `g` is kept. The steps between follow `g + alpha * (||g|| / ||v||) * v` and
+    cost one gradient. With `period=1` this is SAM.
+
+    Keeps one copy of the perturbed weights. All norms are over all perturbed
+    weights together.
+
+    Args:
+        period: Integer >= 1. Defaults to 5, as in the paper.
+        alpha: Float >= 0, how strongly the kept direction is followed.
+            Defaults to 0.7, as in the paper.
+
+    Raises:
+        ValueError: If `period` or `alpha` is outside its range.
+
+    Reference:
+        [Liu et al., 2022](https://arxiv.org/abs/2203.02714), algorithm 1.
+        There is no authors' code.
+    """
+
+    period: int = 5
+    alpha: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.period, int) and self.period >= 1):
+            raise ValueError(
+                "`period` must be an integer >= 1. "
+                f"Received: period={self.period}"
+            )
+        if not self.alpha >= 0:
+            raise ValueError(
+                f"`alpha` must not be negative. Received: alpha={self.alpha}"
+            )
+
+    def initial_state(self, weights: Vector) -> State:
+        return {"direction": [ops.zeros_like(weight) for weight in weights]}
+
+    def is_due(self, iteration: Tensor) -> Tensor | bool:
+        if self.period == 1:
+            return True
+        return ops.equal(iteration % self.period, 0)
+
+    def next_state(
+        self,
+        gradients: Vector,
+        perturbed_gradients: Vector | None,
+        state: State,
+    ) -> State:
+        if perturbed_gradients is None:
+            return state
+        return {"direction": vectors.orthogonal(perturbed_gradients, gradients)}
+
+    def reuse(self, gradients: Vector, state: State) -> Vector:
+        length = self.alpha * vectors.norm(gradients)
+        return vectors.add(
+            gradients, vectors.with_norm(length, state["direction"])
+        )

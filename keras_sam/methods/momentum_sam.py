@@ -1,0 +1,81 @@
+"""Momentum Sharpness-Aware Minimization."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.base import Method
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+from keras_sam.types import Weight
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MomentumSAM(Method):
+    """Perturb along the coming update, at the cost of a plain step.
+
+    `e = -rho * m / ||m||`, where `m` is the moving average of the gradients
+    that the optimizer's momentum is made of too. There is one pass, at w + e.
+    The sign is meant: this looks ahead along the momentum rather than climbs.
+    At the first step `m` is zero and so is `e`.
+
+    Without the loss at w, `loss` and the metrics are those at w + e, and
+    `sharpness` is the first-order estimate `h . e` of the rise; it is mostly
+    negative. Keeps one copy of the perturbed weights. Evaluation sees the
+    weights themselves; nothing has to be swapped back.
+
+    Args:
+        momentum: Float in [0, 1). Should be that of the optimizer: `momentum`
+            of SGD, `beta_1` of Adam; the direction is then exactly that of
+            its momentum. Defaults to 0.9.
+
+    Raises:
+        ValueError: If `momentum` is outside [0, 1).
+
+    Reference:
+        [Becker et al., 2024](https://arxiv.org/abs/2401.12033) and the
+        [authors' code](https://github.com/MarlonBecker/MSAM). The default
+        radius of 0.3 is that of their optimizer class; for CIFAR they
+        recommend 3.
+    """
+
+    default_rho: ClassVar[float] = 0.3
+    needs_gradients: ClassVar[bool] = False
+
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                "`momentum` must be in [0, 1). "
+                f"Received: momentum={self.momentum}"
+            )
+
+    def initial_state(self, weights: Vector) -> State:
+        return {"momentum": [ops.zeros_like(weight) for weight in weights]}
+
+    def perturb(
+        self,
+        gradients: Vector,
+        weights: list[Weight],
+        rho: Tensor,
+        state: State,
+    ) -> Vector:
+        del gradients, weights
+        return vectors.scale(-1.0, vectors.with_norm(rho, state["momentum"]))
+
+    def next_state(
+        self,
+        gradients: Vector,
+        perturbed_gradients: Vector | None,
+        state: State,
+    ) -> State:
+        del perturbed_gradients
+        return {
+            "momentum": vectors.mix(self.momentum, state["momentum"], gradients)
+        }

@@ -1,0 +1,70 @@
+"""Variance-Suppressed Sharpness-Aware Optimization."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_sam import vectors
+from keras_sam.methods.base import Method
+from keras_sam.types import State
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+from keras_sam.types import Weight
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VaSSO(Method):
+    """Climb along a moving average of the gradients, this one included.
+
+    `e = rho * d / ||d||` with `d = (1 - theta) * d + theta * g`, so that the
+    noise of a single batch moves the direction less. With `theta=1` this is
+    SAM.
+
+    Keeps one copy of the perturbed weights.
+
+    Args:
+        theta: Float in (0, 1], the weight of the present gradient. The
+            authors search 0.2 to 0.9. Defaults to 0.9, as in their code.
+
+    Raises:
+        ValueError: If `theta` is outside (0, 1].
+
+    Reference:
+        [Li and Giannakis, 2023](https://arxiv.org/abs/2309.15639) and the
+        [authors' code](https://github.com/BingcongLi/VaSSO).
+    """
+
+    theta: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.theta <= 1:
+            raise ValueError(
+                f"`theta` must be in (0, 1]. Received: theta={self.theta}"
+            )
+
+    def initial_state(self, weights: Vector) -> State:
+        return {"direction": [ops.zeros_like(weight) for weight in weights]}
+
+    def perturb(
+        self,
+        gradients: Vector,
+        weights: list[Weight],
+        rho: Tensor,
+        state: State,
+    ) -> Vector:
+        del weights
+        return vectors.with_norm(rho, self._direction(gradients, state))
+
+    def next_state(
+        self,
+        gradients: Vector,
+        perturbed_gradients: Vector | None,
+        state: State,
+    ) -> State:
+        del perturbed_gradients
+        return {"direction": self._direction(gradients, state)}
+
+    def _direction(self, gradients: Vector, state: State) -> Vector:
+        return vectors.mix(1 - self.theta, state["direction"], gradients)
