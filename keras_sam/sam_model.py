@@ -138,7 +138,10 @@ class SAMModel(Trainer, keras.Model):
         _check_model(model)
         checked = Settings(**settings)
         if isinstance(model, keras.Sequential) and model.built:
-            model = keras.Model(model.inputs, model.outputs, name=model.name)
+            # A list of one input would want a list of one array in each call.
+            [inputs], outputs = model.inputs, model.outputs
+            outputs = outputs[0] if len(outputs) == 1 else outputs
+            model = keras.Model(inputs, outputs, name=model.name)
         combined = _combined_class(cls, type(model), checked)
         wrapper = _view(model, combined)
         wrapper._start(checked)
