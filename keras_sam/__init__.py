@@ -1,5 +1,9 @@
 """Sharpness-aware training for Keras 3."""
+
 from keras_sam import methods
+from keras_sam import schedules
 from keras_sam.sam_model import SAMModel
+from keras_sam.verification import Verification
+from keras_sam.verification import verify
 
 __version__ = "0.1.0"

@@ -51,6 +51,7 @@ class Climb(NamedTuple):
         rise: Scalar, how much higher it is at w + e.
         seen: `Seen` of the first pass.
         perturbation: The perturbation by position.
+        clean_gradients: `Gradients` at w, without loss scaling.
         perturbed_gradients: `Gradients` at w + e, without loss scaling.
     """
 
@@ -61,6 +62,7 @@ class Climb(NamedTuple):
     rise: Tensor
     seen: Seen
     perturbation: Gradients
+    clean_gradients: Gradients
     perturbed_gradients: Gradients
 
 
@@ -238,6 +240,7 @@ class Climber:
             rise=ops.cast(rise, "float32"),
             seen=look.seen,
             perturbation=perturbation,
+            clean_gradients=dict(zip(self.domain, clean)),
             perturbed_gradients=dict(zip(self.domain, perturbed)),
         )
 

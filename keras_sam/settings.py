@@ -1,7 +1,6 @@
 """The arguments of `SAMModel`, checked."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import keras
 
 from keras_sam import kinds
 from keras_sam import methods
+from keras_sam import schedules
 from keras_sam.types import Tensor
 
 _PERTURBATIONS = ("replica", "global")
@@ -36,9 +36,7 @@ class Settings:
 
     def rho_at(self, optimizer: keras.Optimizer) -> Tensor:
         """Return the radius of the coming step: a float if it is constant."""
-        if isinstance(self.rho, float):
-            return self.rho
-        return self.rho(optimizer.iterations)
+        return schedules.rho_at(self.rho, optimizer)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, serialized."""
@@ -58,19 +56,9 @@ def _deserialized(value: Any) -> Any:
 
 def _check_rho(rho: Any, default: float) -> Any:
     rho = default if rho is None else _deserialized(rho)
-    if isinstance(rho, keras.optimizers.schedules.LearningRateSchedule):
+    if isinstance(rho, schedules.Schedule):
         return rho
-    try:
-        number = float(rho)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(
-            "`rho` must be a finite number >= 0, or a "
-            "`keras.optimizers.schedules.LearningRateSchedule`. "
-            f"Received: rho={rho!r}"
-        )
-    return number
+    return schedules.nonnegative("rho", rho)
 
 
 def _check_perturbation(perturbation: Any) -> None:

@@ -86,11 +86,26 @@ class Step:
             return microbatches.run(self, state, rho)
         if self.method.has_own("statistic"):
             return self._two_passes_if_decided(state, rho)
+        climb, leading = self.climb(state, rho)
+        return self.outcome_of(climb, leading)
+
+    def climb(
+        self, state: list[Tensor], rho: Tensor
+    ) -> tuple[Climb, Rows | None]:
+        """Do both passes on the batch as a whole.
+
+        Args:
+            state: Values of `state_variables`.
+            rho: Scalar > 0.
+
+        Returns:
+            `Climb`, and the rows of the first pass, `None` for all.
+        """
         leading = self._leading_of_batch()
         climb = self.climber.look_and_climb(
             state, self.method_state(state), rho, leading, None
         )
-        return self.outcome_of(climb, leading)
+        return climb, leading
 
     def _two_passes_if_decided(
         self, state: list[Tensor], rho: Tensor

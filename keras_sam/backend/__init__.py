@@ -24,6 +24,7 @@ import keras
 from keras_sam.backend.keras_private import Functional
 from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import as_default
+from keras_sam.backend.keras_private import build
 from keras_sam.backend.keras_private import call_in_training_mode
 from keras_sam.backend.keras_private import compute_loss
 from keras_sam.backend.keras_private import flatten_layers

@@ -1,0 +1,206 @@
+"""Schedules of rho that Keras lacks.
+
+Each is a `keras.optimizers.schedules.LearningRateSchedule`, so any of them can
+be given to anything that takes one, and any schedule of Keras can be given as
+`rho`. A step whose rho is 0 has no second pass.
+"""
+
+import contextvars
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_sam.types import Tensor
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+_learning_rate: contextvars.ContextVar[Tensor] = contextvars.ContextVar(
+    "learning_rate"
+)
+"""The learning rate of the step for which a schedule is called."""
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class Warmup(Schedule):
+    """Zero, then a linear rise over as many steps, then `rho`.
+
+    With Adam and vision transformers a constant radius hurts while the
+    learning rate still warms up.
+
+    Args:
+        steps: Integer >= 1. The schedule is 0 for so many steps and reaches
+            `rho` after as many more.
+        rho: Number >= 0 or schedule.
+    """
+
+    def __init__(self, steps: int, rho: Any) -> None:
+        self.steps = _positive_integer("steps", steps)
+        self.rho = _checked(rho)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        step = ops.cast(step, "float32")
+        rise = ops.clip((step - self.steps) / self.steps, 0.0, 1.0)
+        return rise * _at(self.rho, step)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"steps": self.steps, "rho": _serialized(self.rho)}
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class Periodic(Schedule):
+    """`rho` at every `period`-th step, 0 at the others.
+
+    The first step is one with `rho`.
+
+    Args:
+        period: Integer >= 1.
+        rho: Number >= 0 or schedule.
+    """
+
+    def __init__(self, period: int, rho: Any) -> None:
+        self.period = _positive_integer("period", period)
+        self.rho = _checked(rho)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        is_due = ops.equal(ops.cast(step, "int64") % self.period, 0)
+        rho = ops.cast(_at(self.rho, step), "float32")
+        return ops.where(is_due, rho, ops.zeros_like(rho))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"period": self.period, "rho": _serialized(self.rho)}
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class LatePhase(Schedule):
+    """0 up to a step, `rho` from that step on.
+
+    Args:
+        start: Integer >= 0, the first step with `rho`.
+        rho: Number >= 0 or schedule.
+
+    Reference:
+        [Zhou et al., 2025](https://arxiv.org/abs/2410.10373).
+    """
+
+    def __init__(self, start: int, rho: Any) -> None:
+        self.start = _positive_integer("start", start, least=0)
+        self.rho = _checked(rho)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        rho = ops.cast(_at(self.rho, step), "float32")
+        return ops.where(step >= self.start, rho, ops.zeros_like(rho))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"start": self.start, "rho": _serialized(self.rho)}
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class ProportionalToLearningRate(Schedule):
+    """A radius that moves with the optimizer's learning rate.
+
+    `rho = min_rho + (max_rho - min_rho) * (rate - min_rate) /
+    (max_rate - min_rate)`, and never below 0. The rate is the one that the
+    optimizer really uses at the step, also when a callback has changed it.
+
+    Args:
+        max_rho: Number >= 0, the radius at `max_rate`.
+        max_rate: Number > `min_rate`, the largest learning rate.
+        min_rho: Number in [0, `max_rho`], the radius at `min_rate`. Defaults
+            to 0.
+        min_rate: Number >= 0. Defaults to 0.
+
+    Reference:
+        [Zhuang et al., 2022](https://arxiv.org/abs/2203.08065). Deviation:
+        clamped at 0, because below `min_rate` the formula can be negative.
+    """
+
+    def __init__(
+        self,
+        max_rho: float,
+        max_rate: float,
+        min_rho: float = 0.0,
+        min_rate: float = 0.0,
+    ) -> None:
+        if not 0 <= min_rho <= max_rho < math.inf:
+            raise ValueError(
+                "`min_rho` and `max_rho` must be finite and "
+                "0 <= min_rho <= max_rho. "
+                f"Received: min_rho={min_rho}, max_rho={max_rho}"
+            )
+        if not 0 <= min_rate < max_rate < math.inf:
+            raise ValueError(
+                "`min_rate` and `max_rate` must be finite and "
+                "0 <= min_rate < max_rate. "
+                f"Received: min_rate={min_rate}, max_rate={max_rate}"
+            )
+        self.max_rho = float(max_rho)
+        self.max_rate = float(max_rate)
+        self.min_rho = float(min_rho)
+        self.min_rate = float(min_rate)
+
+    def __call__(self, step: Tensor) -> Tensor:
+        del step
+        rate = _learning_rate.get()
+        slope = (self.max_rho - self.min_rho) / (self.max_rate - self.min_rate)
+        return ops.maximum(self.min_rho + slope * (rate - self.min_rate), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "max_rho": self.max_rho,
+            "max_rate": self.max_rate,
+            "min_rho": self.min_rho,
+            "min_rate": self.min_rate,
+        }
+
+
+def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
+    """Return the radius of the coming step: a float if it is constant."""
+    if isinstance(rho, float):
+        return rho
+    token = _learning_rate.set(optimizer.learning_rate)
+    try:
+        return rho(optimizer.iterations)
+    finally:
+        _learning_rate.reset(token)
+
+
+def _at(rho: float | Schedule, step: Tensor) -> Tensor:
+    return rho(step) if callable(rho) else rho
+
+
+def _checked(rho: Any) -> Any:
+    if isinstance(rho, dict):
+        rho = keras.saving.deserialize_keras_object(rho)
+    if isinstance(rho, Schedule):
+        return rho
+    return nonnegative("rho", rho)
+
+
+def _serialized(rho: Any) -> Any:
+    return keras.saving.serialize_keras_object(rho)
+
+
+def nonnegative(name: str, value: Any) -> float:
+    """Return `value` as a float if it is a finite number >= 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(
+            f"`{name}` must be a finite number >= 0, or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`. "
+            f"Received: {name}={value!r}"
+        )
+    return number
+
+
+def _positive_integer(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or value != int(value) or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer >= {least}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)

@@ -1,0 +1,205 @@
+"""`verify`: what one sharpness-aware step really does to a model."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sam import backend
+from keras_sam import vectors
+from keras_sam.ascent import Climb
+from keras_sam.ascent import Gradients
+from keras_sam.passes import Rows
+from keras_sam.passes import state_variables
+from keras_sam.passes import take
+from keras_sam.sam_model import SAMModel
+from keras_sam.step import Step
+from keras_sam.types import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What one step does. Prints as a table.
+
+    Attributes:
+        rho: The radius of the step.
+        loss: The training loss at w.
+        perturbed_loss: The training loss at w + e. For a method with one pass,
+            its first-order estimate.
+        perturbation_norm: The Euclidean norm of e over all weights.
+        relative_sizes: For each variable that moves, by path, the norm of e
+            over that of the weights (infinite for weights of zero).
+        angle: Degrees between the gradients at w and at w + e, over the
+            perturbed variables. `nan` for a method with one pass.
+        num_perturbed: How many of the trainable weights are perturbed.
+        num_weights: How many trainable weights there are.
+    """
+
+    rho: float
+    loss: float
+    perturbed_loss: float
+    perturbation_norm: float
+    relative_sizes: dict[str, float]
+    angle: float
+    num_perturbed: int
+    num_weights: int
+
+    @property
+    def rise(self) -> float:
+        """How much higher the loss is at w + e."""
+        return self.perturbed_loss - self.loss
+
+    def __str__(self) -> str:
+        relative = self.rise / abs(self.loss) if self.loss else math.inf
+        lines = [
+            f"rho                    {self.rho:.4g}",
+            f"perturbed weights      {self.num_perturbed} of "
+            f"{self.num_weights}",
+            f"loss at w              {self.loss:.6g}",
+            f"loss at w + e          {self.perturbed_loss:.6g} "
+            f"({relative:+.2%})",
+            f"norm of e              {self.perturbation_norm:.4g}",
+            f"angle between g and h  {self.angle:.2f} degrees",
+            "norm of e / norm of w  by variable:",
+        ]
+        width = max(len(path) for path in self.relative_sizes)
+        lines += [
+            f"  {path:<{width}}  {size:.3g}"
+            for path, size in self.relative_sizes.items()
+        ]
+        return "\n".join(lines)
+
+
+def verify(
+    model: Any, x: Any, y: Any = None, sample_weight: Any = None
+) -> Verification:
+    """Do the passes of one step on a batch and report what happens.
+
+    Nothing is trained: weights, statistics, seeds, metrics and optimizer stay
+    as they are. The batch counts as one (micro-)batch.
+
+    Args:
+        model: A compiled `SAMModel`.
+        x: Inputs of shape `(batch_size, ...)`, or a nest of them.
+        y: Targets of shape `(batch_size, ...)`, or a nest of them.
+        sample_weight: Weights of shape `(batch_size,)`, or `None`.
+
+    Returns:
+        `Verification`.
+
+    Raises:
+        TypeError: If `model` is not a `SAMModel`.
+        ValueError: If `model` is not compiled, or if the step would be no
+            different from a plain one; with the reason.
+    """
+    _check(model)
+    data = keras.tree.map_structure(
+        lambda t: None if t is None else ops.convert_to_tensor(t),
+        (x, y, sample_weight),
+    )
+    backend.build(model, data)
+    model.build_method_state()
+    rho = float(ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
+    iteration = int(model.optimizer.iterations)
+    if rho == 0:
+        raise ValueError(
+            f"`rho` is 0 at iteration {iteration}, so that the step is a plain "
+            f"one. Received: rho={model.sam.rho!r}"
+        )
+    state = [backend.read(v) for v in state_variables(model)]
+    step = Step(model, Batch(*data))
+    climb, rows = step.climb(state, rho)
+    _check_effect(model, climb)
+    if rows is not None:
+        climb = climb._replace(loss=_loss_of_rows(step, climb, rows))
+    return _summary(model, climb, rho)
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, SAMModel):
+        raise TypeError(
+            "`model` must be a `SAMModel`. "
+            f"Received: model={model!r} (of type {type(model)})"
+        )
+    if not model.compiled or model.optimizer is None:
+        raise ValueError(
+            "`model` must be compiled with an optimizer: call "
+            f"`model.compile()` first. Received: model={model!r}"
+        )
+
+
+def _loss_of_rows(step: Step, climb: Climb, rows: Rows) -> Any:
+    batch = take(step.passes.batch, rows)
+    return step.passes.loss(step.climber.weights, climb.seen, batch)[0]
+
+
+def _check_effect(model: SAMModel, climb: Climb) -> None:
+    """Raise if the perturbation or what it does to the gradient is nothing."""
+    size = _norm(climb.perturbation)
+    if not np.isfinite(size):
+        raise ValueError(
+            "The gradient at w is not finite, so that no step can be made. "
+            f"Received: a perturbation of norm {size}"
+        )
+    if size == 0:
+        raise ValueError(
+            "SAM has no effect: the perturbation is zero, because the loss "
+            "does not depend on the perturbed variables on this batch, or its "
+            "gradient (for a method with momentum: its memory) is zero. "
+            f"Received: perturb={model.sam.perturb!r}"
+        )
+    weights = [_weight(model, i) for i in climb.perturbation]
+    relative = _quotient(size, np.concatenate([w.ravel() for w in weights]))
+    if relative < np.finfo("float32").eps:
+        raise ValueError(
+            "SAM has no effect: the perturbation is lost in the rounding of "
+            f"the weights. Received: rho={model.sam.rho!r}, a perturbation of "
+            f"{relative:.1e} times the norm of the weights"
+        )
+
+
+def _summary(model: SAMModel, climb: Climb, rho: float) -> Verification:
+    weights = model.trainable_variables
+    perturbed = [weights[i] for i in climb.perturbation]
+    loss = float(climb.loss)
+    return Verification(
+        rho=rho,
+        loss=loss,
+        perturbed_loss=loss + float(climb.rise),
+        perturbation_norm=_norm(climb.perturbation),
+        relative_sizes={
+            weights[i].path: _quotient(_norm({i: e}), _weight(model, i))
+            for i, e in climb.perturbation.items()
+        },
+        angle=_angle(model, climb),
+        num_perturbed=sum(math.prod(v.shape) for v in perturbed),
+        num_weights=sum(math.prod(v.shape) for v in weights),
+    )
+
+
+def _angle(model: SAMModel, climb: Climb) -> float:
+    if not model.sam.method.needs_gradients:
+        return math.nan
+    first = [climb.clean_gradients[i] for i in climb.perturbation]
+    second = [climb.perturbed_gradients[i] for i in climb.perturbation]
+    product = float(vectors.norm(first)) * float(vectors.norm(second))
+    if product == 0:
+        return math.nan
+    cosine = float(vectors.dot(first, second)) / product
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+
+
+def _norm(gradients: Gradients) -> float:
+    return float(vectors.norm(list(gradients.values())))
+
+
+def _weight(model: SAMModel, position: int) -> Any:
+    return ops.convert_to_numpy(model.trainable_variables[position])
+
+
+def _quotient(size: float, weight: Any) -> float:
+    norm = float(np.linalg.norm(weight.astype("float64")))
+    return size / norm if norm else math.inf
