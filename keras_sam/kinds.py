@@ -25,7 +25,7 @@ def kinds(model: keras.Model) -> list[str]:
     """
     found = {}
     for layer in backend.flatten_layers(model):
-        for variable in layer.weights:
+        for variable in _own_weights(layer):
             found[id(variable)] = _kind(layer, variable)
     return [found[id(variable)] for variable in model.trainable_variables]
 
@@ -69,6 +69,13 @@ def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
         f"`perturb` must be {names} or a callable that takes a variable and "
         f"returns a boolean. Received: perturb={perturb!r}"
     )
+
+
+def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the weights that no layer inside this one has."""
+    parts = (part for part in backend.flatten_layers(layer) if part is not layer)
+    inside = {id(variable) for part in parts for variable in part.weights}
+    return [v for v in layer.weights if id(v) not in inside]
 
 
 def _kind(layer: keras.Layer, variable: keras.Variable) -> str:
