@@ -1,0 +1,364 @@
+r"""Measure what a sharpness-aware step costs, against a plain Keras step.
+
+    python examples/benchmarks/step_time.py
+
+Prints the tables of the README's section on cost. For each network there is a
+plain `keras.Model` and a `SAMModel` of the same layers, optimizer and data,
+once with the graph executor and once with XLA (`jit_compile=True`).
+
+- Time per step: rounds of plain and SAM steps alternate, in random order within
+  a round; the ratio is the median of the ratios of the rounds, with its
+  quartiles. A slow spell of the machine then hits both sides.
+- First step: making the train function and calling it once on a new, built
+  model, so tracing, compilation, making the optimizer's variables and one
+  step. Median over repetitions with new models, in random order.
+- Memory: each variant trains 16 layers of 2,048 x 2,048 weights (268 MB) on one
+  example in a process of its own; the difference of the peaks of resident
+  memory is expressed in copies of the weights. Activations are negligible.
+
+Networks and batches are sized so that a step takes milliseconds to tens of
+milliseconds on two CPU cores; the overhead of a call is then a small part.
+
+It takes about ?? minutes on two CPU cores. Expected: see README.md, section
+"What a step costs".
+"""
+
+import argparse
+import dataclasses
+import gc
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_sam
+
+# Every new train function comes from the same line of Keras, which TensorFlow
+# takes for one function that is traced again and again.
+tf.get_logger().setLevel("ERROR")
+
+MODES = {"graph": False, "XLA": True}
+NUM_MICROBATCHES = 8
+BIG = 2048
+NUM_BIG = 16
+
+
+def mlp():
+    """784-1024-1024-10 on batches of 128."""
+    inputs = keras.Input((784,))
+    x = keras.layers.Dense(1024, activation="relu")(inputs)
+    x = keras.layers.Dense(1024, activation="relu")(x)
+    return inputs, keras.layers.Dense(10)(x), 128
+
+
+def cnn():
+    """Six convolutions with batch normalization, 32 x 32, batches of 64."""
+    inputs = x = keras.Input((32, 32, 3))
+    for filters in (16, 32, 64):
+        for strides in (1, 2):
+            x = keras.layers.Conv2D(
+                filters, 3, strides, padding="same", use_bias=False
+            )(x)
+            x = keras.layers.BatchNormalization()(x)
+            x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return inputs, keras.layers.Dense(10)(x), 64
+
+
+def transformer():
+    """Two pre-norm blocks of width 128, 64 tokens, dropout, batches of 32."""
+    inputs = keras.Input((64, 32))
+    x = keras.layers.Dense(128)(inputs)
+    for _ in range(2):
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.MultiHeadAttention(4, 32, dropout=0.1)(y, y)
+        x = x + y
+        y = keras.layers.LayerNormalization()(x)
+        y = keras.layers.Dense(512, activation="gelu")(y)
+        y = keras.layers.Dropout(0.1)(keras.layers.Dense(128)(y))
+        x = x + y
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return inputs, keras.layers.Dense(10)(x), 32
+
+
+NETWORKS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
+
+
+@dataclasses.dataclass
+class Stepper:
+    """A compiled model and its data.
+
+    Steps go through the model's train function on an iterator, as in `fit`
+    but without what `fit` does around it (callbacks, progress bar, logs as
+    Python numbers). That is the same for both models and would draw the ratio
+    towards 1. As in `fit` on arrays, the size of a batch is unknown when the
+    step is traced.
+    """
+
+    model: keras.Model
+    iterator: object
+
+    def run(self, num_steps):
+        """Return the seconds per step."""
+        self.model.make_train_function()
+        started = time.perf_counter()
+        for _ in range(num_steps):
+            self.model.train_function(self.iterator)
+        self.wait()
+        return (time.perf_counter() - started) / num_steps
+
+    def first_step(self):
+        """Return the seconds that tracing, compiling and one step take."""
+        started = time.perf_counter()
+        self.model.make_train_function()
+        self.model.train_function(self.iterator)
+        self.wait()
+        return time.perf_counter() - started
+
+    def wait(self):
+        """Return when all steps are done, on a device that runs ahead too."""
+        self.model.trainable_variables[-1].numpy()
+
+
+def make_stepper(network, jit_compile, sam=None):
+    """Return a new `Stepper`; `sam` are settings, or `None` for plain."""
+    inputs, outputs, batch_size = NETWORKS[network]()
+    if sam is None:
+        model = keras.Model(inputs, outputs)
+    else:
+        model = keras_sam.SAMModel(inputs, outputs, **sam)
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch_size, *inputs.shape[1:])).astype("float32")
+    y = rng.integers(0, 10, batch_size)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    return Stepper(model, iter(data.cache().repeat()))
+
+
+def forget_earlier_models():
+    """Free them now, so that it does not happen during a measurement."""
+    keras.utils.clear_session()
+    gc.collect()
+
+
+def in_random_order(measure, variants):
+    """Return `{variant: measure(variant)}`, measured in random order."""
+    order = random.sample(variants, len(variants))
+    found = {variant: measure(variant) for variant in order}
+    return {variant: found[variant] for variant in variants}
+
+
+def step_rows(network, mode, methods, num_rounds, steps_per_round):
+    """Return a row for each method: time per step."""
+    forget_earlier_models()
+    steppers = {
+        name: make_stepper(network, MODES[mode], sam)
+        for name, sam in settings_of(methods).items()
+    }
+    for stepper in steppers.values():
+        stepper.run(3)
+    rounds = [
+        in_random_order(
+            lambda name: steppers[name].run(steps_per_round), list(steppers)
+        )
+        for _ in range(num_rounds)
+    ]
+    plain = 1000 * statistics.median(r["plain"] for r in rounds)
+    for name in methods:
+        sam = 1000 * statistics.median(r[name] for r in rounds)
+        ratios = [r[name] / r["plain"] for r in rounds]
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        yield (
+            network,
+            mode,
+            name,
+            f"{plain:.2f} ms",
+            f"{sam:.2f} ms",
+            f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        )
+
+
+def first_step_rows(network, mode, methods, num_repeats):
+    """Return a row for each method: the first step, and with micro-batches."""
+    variants = settings_of(methods)
+    for name in methods:
+        variants[name, NUM_MICROBATCHES] = {
+            "method": name,
+            "num_microbatches": NUM_MICROBATCHES,
+        }
+
+    def measure(name):
+        forget_earlier_models()
+        return make_stepper(network, MODES[mode], variants[name]).first_step()
+
+    in_random_order(measure, list(variants))
+    repeats = [
+        in_random_order(measure, list(variants)) for _ in range(num_repeats)
+    ]
+    plain = statistics.median(r["plain"] for r in repeats)
+    for name in methods:
+        one, eight = name, (name, NUM_MICROBATCHES)
+        seconds = [
+            statistics.median(r[v] for r in repeats) for v in (one, eight)
+        ]
+        yield (
+            network,
+            mode,
+            name,
+            f"{plain:.2f} s",
+            f"{seconds[0]:.2f} s",
+            f"{median_ratio(repeats, one, 'plain'):.2f}",
+            f"{seconds[1]:.2f} s",
+            f"{median_ratio(repeats, eight, one):.2f}",
+        )
+
+
+def memory_rows(methods, modes, smoke):
+    """Return a row for each mode and method: peak memory."""
+    for mode in modes:
+        peaks = {
+            name: peak_in_new_process(name, mode, smoke)
+            for name in settings_of(methods)
+        }
+        weights = num_layers(smoke) * BIG * BIG * 4
+        for name in methods:
+            yield (
+                mode,
+                name,
+                f"{peaks['plain'] / 1e6:.0f} MB",
+                f"{peaks[name] / 1e6:.0f} MB",
+                f"{(peaks[name] - peaks['plain']) / weights:.2f}",
+            )
+
+
+def peak_in_new_process(name, mode, smoke):
+    """Return the peak of resident memory in bytes."""
+    command = [sys.executable, __file__, "--memory-of", name, mode]
+    result = subprocess.run(
+        command + ["--smoke"] * smoke,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    return int(result.stdout.split()[-1])
+
+
+def print_peak(name, mode, smoke):
+    """Train a model of large weights and print this process's peak memory."""
+    inputs = x = keras.Input((BIG,))
+    for _ in range(num_layers(smoke)):
+        x = keras.layers.Dense(BIG, use_bias=False)(x)
+    sam = settings_of([name])[name]
+    if sam is None:
+        model = keras.Model(inputs, x)
+    else:
+        model = keras_sam.SAMModel(inputs, x, **sam)
+    model.compile("sgd", "mse", jit_compile=MODES[mode])
+    data = np.ones((1, BIG), "float32")
+    for _ in range(3):
+        model.train_on_batch(data, data)
+    print(peak_memory())
+
+
+def peak_memory():
+    """Return the peak of this process's resident memory in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # On Linux, ru_maxrss starts at that of the parent.
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def num_layers(smoke):
+    """Return how many layers the network for memory has."""
+    return 2 if smoke else NUM_BIG
+
+
+def settings_of(methods):
+    """Return `{name: arguments of SAMModel}`, `None` for the plain model."""
+    named = {m: {"method": m} for m in methods if m != "plain"}
+    return {"plain": None, **named}
+
+
+def median_ratio(repeats, numerator, denominator):
+    """Return the median over repetitions of one time over another."""
+    return statistics.median(r[numerator] / r[denominator] for r in repeats)
+
+
+def print_table(header, rows):
+    """Print a markdown table, each row as soon as it is there."""
+    print("\n| " + " | ".join(header) + " |")
+    print("|" + " --- |" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def main():
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--models", nargs="+", choices=NETWORKS, default=list(NETWORKS)
+    )
+    parser.add_argument("--methods", nargs="+", default=["sam"])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=10, help="per round")
+    parser.add_argument("--repeats", type=int, default=7, help="first steps")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        print_peak(*args.memory_of, args.smoke)
+        return
+    if args.smoke:
+        args.models, args.modes = args.models[:1], ["graph"]
+        args.rounds, args.steps, args.repeats = 2, 2, 1
+
+    cases = [(network, mode) for network in args.models for mode in args.modes]
+    print_table(
+        ["network", "mode", "method", "plain step", "SAM step", "ratio"],
+        (
+            row
+            for case in cases
+            for row in step_rows(*case, args.methods, args.rounds, args.steps)
+        ),
+    )
+    print_table(
+        [
+            "network",
+            "mode",
+            "method",
+            "plain first step",
+            "SAM first step",
+            "ratio",
+            f"with num_microbatches={NUM_MICROBATCHES}",
+            "ratio to 1",
+        ],
+        (
+            row
+            for case in cases
+            for row in first_step_rows(*case, args.methods, args.repeats)
+        ),
+    )
+    print_table(
+        ["mode", "method", "plain peak", "SAM peak", "extra copies of weights"],
+        memory_rows(args.methods, args.modes, args.smoke),
+    )
+
+
+if __name__ == "__main__":
+    main()
