@@ -4,17 +4,14 @@ from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
-import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam import kinds
 from keras_sam import vectors
+from keras_sam.methods.base import Method
 from keras_sam.passes import Passes
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
-from keras_sam.passes import take_at
-from keras_sam.types import Batch
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -87,20 +84,32 @@ class Climber:
     """What the passes over all (micro-)batches of one step share.
 
     Args:
-        model: A compiled, built `SAMModel`.
-        batch: `Batch`.
+        passes: `Passes`, or anything with its `loss_at`.
+        method: `Method`.
+        weights: Vector, the values of all trainable variables.
+        kinds: What each of them is for.
+        perturbed: The positions of those that are perturbed.
+        loss_scale: Scalar that the loss is multiplied by before it is
+            differentiated, or `None`.
     """
 
-    def __init__(self, model: keras.Model, batch: Batch) -> None:
-        self.settings = model.sam
-        self.method = model.sam.method
-        self.passes = Passes(model, batch)
-        self.weights = [backend.read(v) for v in model.trainable_variables]
-        self.everything = list(range(len(self.weights)))
-        self.perturbed = kinds.perturbed(model, self.settings.perturb)
-        self.domain = domain(model)
-        self._kinds = kinds.kinds(model)
-        self._loss_scale = backend.loss_scale(model.optimizer)
+    def __init__(
+        self,
+        passes: Passes,
+        method: Method,
+        weights: Vector,
+        kinds: list[str],
+        perturbed: list[int],
+        loss_scale: Tensor | None,
+    ) -> None:
+        self.passes = passes
+        self.method = method
+        self.weights = weights
+        self.everything = list(range(len(weights)))
+        self.perturbed = perturbed
+        self.domain = domain(method, self.everything, perturbed)
+        self._kinds = kinds
+        self._loss_scale = loss_scale
 
     def look(
         self, state: list[Tensor], rows: Rows | None, wanted: list[int]
@@ -152,17 +161,17 @@ class Climber:
         perturbed_weights = self._perturbed_weights(perturbation)
         loss, seen, gradients = self._differentiate(
             lambda weights: self._loss(
-                weights, state, descent, look.seen.y_pred
+                weights, state, descent, look.seen.whole
             ),
             perturbed_weights,
             self.everything,
         )
         if look.rows is not descent:
+            first = self.passes.first_rows(
+                perturbed_weights, seen, look.rows, look.seen.whole
+            )
             loss = self.passes.contribution(
-                perturbed_weights,
-                _first_rows(seen, look.rows.size),
-                look.rows,
-                look.seen.y_pred,
+                perturbed_weights, first, look.rows
             )
         return self._climbed(
             look, clean, gradients, method_state, loss - look.loss, perturbation
@@ -306,21 +315,17 @@ class Climber:
         return gradient / ops.cast(self._loss_scale, gradient.dtype)
 
 
-def domain(model: keras.Model) -> list[int]:
+def domain(
+    method: Method, everything: list[int], perturbed: list[int]
+) -> list[int]:
     """Return the positions of the variables that the method sees."""
-    if model.sam.method.has_own("combine"):
-        return list(range(len(model.trainable_variables)))
-    return kinds.perturbed(model, model.sam.perturb)
+    return everything if method.has_own("combine") else perturbed
 
 
 def _chosen(entry: Any, positions: list[int]) -> Any:
     if isinstance(entry, list):
         return [entry[k] for k in positions]
     return entry
-
-
-def _first_rows(seen: Seen, size: Tensor) -> Seen:
-    return seen._replace(y_pred=take_at(seen.y_pred, ops.arange(size)))
 
 
 def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
@@ -333,5 +338,6 @@ def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
         for g in others.values()
     )
     first, gradient = next(iter(gradients.items()))
-    gradient = backend.densify(gradient)
-    return {**gradients, first: gradient + ops.cast(zero, gradient.dtype)}
+    one_or_nan = ops.cast(1.0 + zero, gradient.dtype)
+    # Unlike a sum, a product with a scalar keeps a sparse gradient sparse.
+    return {**gradients, first: ops.multiply(gradient, one_or_nan)}

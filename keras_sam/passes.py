@@ -43,11 +43,14 @@ class Seen(NamedTuple):
         y_pred: Nest of predictions.
         losses: List of scalars: regularization and `add_loss`.
         state: Values of `state_variables`.
+        whole: Nest of predictions for a whole batch, of which only those in
+            `y_pred` have a gradient; `None` if `y_pred` is of a whole batch.
     """
 
     y_pred: Any
     losses: list[Tensor]
     state: list[Tensor]
+    whole: Any = None
 
 
 def state_variables(model: keras.Model) -> list[keras.Variable]:
@@ -84,14 +87,23 @@ class Passes:
         return Seen(y_pred, losses, self._updated(scope, state))
 
     def loss(
-        self, weights: Vector, seen: Seen, batch: Batch
+        self,
+        weights: Vector,
+        seen: Seen,
+        batch: Batch,
+        share: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return `compute_loss` of predictions, and the state after it."""
+        """Return `compute_loss` of predictions, and the state after it.
+
+        A loss may use weights directly. Each part of a batch then carries its
+        `share` of the gradient of that term.
+        """
         x, y, sample_weight = batch
         with (
             backend.losses_of(self.model, seen.losses),
             self._scope(weights, seen.state) as scope,
         ):
+            scope.share = share
             loss = backend.compute_loss(
                 self.model, x, y, seen.y_pred, sample_weight
             )
@@ -113,37 +125,42 @@ class Passes:
         Only these examples go through the model. Their predictions are then
         set into those of a whole batch, and the loss is that of the whole
         batch: so it weighs each example as the whole batch does, whatever its
-        reduction and the sample weights are. The other predictions are copies
-        of `filling`, without a gradient.
+        reduction and the sample weights are. The predictions for the other
+        examples have no gradient.
 
         Args:
             weights: Vector of all trainable variables.
             state: Values of `state_variables`.
             rows: `Rows`.
-            filling: Nest of predictions that stand for the other examples, or
-                `None` for those of `rows` themselves.
+            filling: `Seen.whole` of another pass, with the predictions for
+                the other examples; `None` to repeat those for `rows`.
 
         Returns:
-            The loss times `rows.gain`, and `Seen`. The constant that comes
-            from the filling is the same in two calls with the same filling.
+            The loss times `rows.gain`, and `Seen`. What the other examples
+            add to it is the same in two calls with the same filling, and in
+            the call that the filling comes from.
         """
         seen = self.forward(weights, state, take(self.batch.x, rows))
-        return self.contribution(weights, seen, rows, filling), seen
+        seen = seen._replace(whole=self._embed(seen, rows, filling, weights))
+        return self.contribution(weights, seen, rows), seen
 
-    def contribution(
-        self, weights: Vector, seen: Seen, rows: Rows, filling: Any
-    ) -> Tensor:
-        """Return what predictions of some examples contribute to the loss."""
+    def contribution(self, weights: Vector, seen: Seen, rows: Rows) -> Tensor:
+        """Return the loss of `seen.whole`, times `rows.gain`."""
         share = ops.cast(rows.size, "float32") / ops.cast(
             self.batch_size, "float32"
         )
-        whole = Seen(
-            self._embed(seen.y_pred, rows, filling, seen.state, weights),
-            [ops.cast(share, loss.dtype) * loss for loss in seen.losses],
-            seen.state,
-        )
-        loss, _ = self.loss(_shared(share, weights), whole, self.batch)
+        losses = [ops.cast(share, loss.dtype) * loss for loss in seen.losses]
+        whole = Seen(seen.whole, losses, seen.state)
+        loss, _ = self.loss(weights, whole, self.batch, share)
         return ops.cast(rows.gain, loss.dtype) * loss
+
+    def first_rows(
+        self, weights: Vector, seen: Seen, rows: Rows, filling: Any
+    ) -> Seen:
+        """Return `seen` with the first predictions set in at `rows`."""
+        first = take_at(seen.y_pred, ops.arange(rows.size))
+        seen = seen._replace(y_pred=first)
+        return seen._replace(whole=self._embed(seen, rows, filling, weights))
 
     def report(
         self,
@@ -172,9 +189,21 @@ class Passes:
             )
             tracker = self.model._sam.tracker
             if rise is not None:
-                tracker.update_state(backend.unscale_loss_for_distribution(rise))
+                rise = backend.unscale_loss_for_distribution(rise)
+                tracker.update_state(*self._unless_skipped(rise))
             logs = {**logs, tracker.name: tracker.result()}
         return logs, self._updated(scope, seen.state)
+
+    def _unless_skipped(self, rise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return a rise and its weight, 0 where loss scaling skips the step.
+
+        Dynamic loss scaling begins with a scale that is too large, so that
+        gradients overflow. The perturbation and the rise are then not finite.
+        """
+        if backend.loss_scale(self.model.optimizer) is None:
+            return rise, None
+        is_finite = ops.isfinite(rise)
+        return ops.where(is_finite, rise, 0.0), ops.cast(is_finite, rise.dtype)
 
     def masks(self, weights: Vector, state: list[Tensor]) -> list[Tensor]:
         """Return the masks of the predictions of the whole batch.
@@ -185,62 +214,80 @@ class Passes:
         return [backend.get_keras_mask(p) for p in keras.tree.flatten(y_pred)]
 
     def _embed(
-        self,
-        y_pred: Any,
-        rows: Rows,
-        filling: Any,
-        state: list[Tensor],
-        weights: Vector,
+        self, seen: Seen, rows: Rows, filling: Any, weights: Vector
     ) -> Any:
         index = ops.arange(self.batch_size)
         inside = ops.logical_and(
             index >= rows.start, index < rows.start + rows.size
         )
+        source = (index - rows.start) % rows.size
 
-        def embed(prediction: Tensor, other: Tensor) -> Tensor:
-            own = ops.take(prediction, (index - rows.start) % rows.size, axis=0)
-            other = ops.take(other, index % ops.shape(other)[0], axis=0)
+        def embed(prediction: Tensor, other: Tensor | None) -> Tensor:
+            repeated = ops.take(prediction, source, axis=0)
+            other = ops.stop_gradient(repeated) if other is None else other
             shape = (-1,) + (1,) * (len(prediction.shape) - 1)
-            return ops.where(
-                ops.reshape(inside, shape), own, ops.stop_gradient(other)
-            )
+            return ops.where(ops.reshape(inside, shape), repeated, other)
 
-        whole = keras.tree.map_structure(
-            embed, y_pred, y_pred if filling is None else filling
-        )
+        if filling is None:
+            filling = keras.tree.map_structure(lambda _: None, seen.y_pred)
+        else:
+            filling = keras.tree.map_structure(ops.stop_gradient, filling)
+        whole = keras.tree.map_structure(embed, seen.y_pred, filling)
         if self.has_masks:
-            set_masks(whole, self.masks(weights, state))
+            set_masks(whole, self.masks(weights, seen.state))
         return whole
 
-    def _scope(
-        self, weights: Vector, state: list[Tensor]
-    ) -> keras.StatelessScope:
+    def _scope(self, weights: Vector, state: list[Tensor]) -> "_Scope":
         mapping = [*zip(self._trainable, weights), *zip(self._state, state)]
         return _Scope(mapping, collect_losses=True)
 
     def _updated(
-        self, scope: keras.StatelessScope, state: list[Tensor]
+        self, scope: "_Scope", state: list[Tensor]
     ) -> list[Tensor]:
-        scope.check_known([*self._trainable, *self._state])
+        scope.check(self._trainable, self._state)
         return [scope.get_current_value(variable) for variable in self._state]
 
 
 class _Scope(keras.StatelessScope):
-    """Remembers which variables were written."""
+    """Remembers which variables were written.
+
+    Attributes:
+        share: Scalar, or `None` for one. Gradients by trainable variables that
+            are read in the scope are multiplied by it.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.share: Tensor | None = None
         self._written: list[keras.Variable] = []
+
+    def get_current_value(self, variable: keras.Variable) -> Tensor:
+        """Return the value in this scope, or `None`."""
+        value = super().get_current_value(variable)
+        if value is None or self.share is None or not variable.trainable:
+            return value
+        rest = ops.cast(self.share - 1, value.dtype)
+        return value + rest * (value - ops.stop_gradient(value))
 
     def add_update(self, update: tuple[keras.Variable, Tensor]) -> None:
         self._written.append(update[0])
         super().add_update(update)
 
-    def check_known(self, variables: list[keras.Variable]) -> None:
-        """Raise if a variable outside `variables` was written."""
-        known = {id(variable) for variable in variables}
+    def check(
+        self, weights: list[keras.Variable], state: list[keras.Variable]
+    ) -> None:
+        """Raise if a variable outside `state` was written."""
+        weight_ids = {id(variable) for variable in weights}
+        known_ids = {id(variable) for variable in state}
         for variable in self._written:
-            if id(variable) not in known:
+            if id(variable) in weight_ids:
+                raise ValueError(
+                    "A layer writes a trainable weight in its forward pass, as "
+                    "`keras.layers.SpectralNormalization` does. Such a weight "
+                    "cannot be perturbed: replace the layer, or train with "
+                    f"`keras.Model`. Received: {variable.path}"
+                )
+            if id(variable) not in known_ids:
                 raise ValueError(
                     "A training step writes a variable that the model does "
                     "not track, so that the value would be lost. Make it, or "
@@ -266,18 +313,6 @@ def set_masks(y_pred: Any, masks: list[Tensor]) -> None:
     for prediction, mask in zip(keras.tree.flatten(y_pred), masks):
         if mask is not None:
             backend.set_keras_mask(prediction, mask)
-
-
-def _shared(share: Tensor, weights: Vector) -> Vector:
-    """Return the weights, with gradients multiplied by `share`.
-
-    A custom `compute_loss` may use weights directly; each part of a batch then
-    carries its share of that term.
-    """
-    return [
-        w + ops.cast(share - 1, w.dtype) * (w - ops.stop_gradient(w))
-        for w in weights
-    ]
 
 
 def _batch_size(x: Any) -> Tensor:

@@ -8,6 +8,7 @@ import keras
 
 from keras_sam import ascent
 from keras_sam import backend
+from keras_sam import kinds
 from keras_sam.backend.trainer import Trainer
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
@@ -165,7 +166,12 @@ class SAMModel(Trainer, keras.Model):
     def build_method_state(self) -> None:
         """Create what the method remembers; the model must be built."""
         weights = self.trainable_variables
-        self._sam.build([weights[i] for i in ascent.domain(self)])
+        positions = ascent.domain(
+            self.sam.method,
+            list(range(len(weights))),
+            kinds.perturbed(self, self.sam.perturb),
+        )
+        self._sam.build([weights[i] for i in positions])
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:

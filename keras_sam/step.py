@@ -7,12 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sam import backend
+from keras_sam import kinds
 from keras_sam import microbatches
 from keras_sam.ascent import Climb
 from keras_sam.ascent import Climber
 from keras_sam.ascent import Gradients
 from keras_sam.ascent import Look
 from keras_sam.ascent import Outcome
+from keras_sam.passes import Passes
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
 from keras_sam.passes import set_masks
@@ -32,9 +35,16 @@ class Step:
     """
 
     def __init__(self, model: keras.Model, batch: Batch) -> None:
-        self.climber = Climber(model, batch)
-        self.passes = self.climber.passes
         self.settings = model.sam
+        self.passes = Passes(model, batch)
+        self.climber = Climber(
+            self.passes,
+            self.settings.method,
+            [backend.read(v) for v in model.trainable_variables],
+            kinds.kinds(model),
+            kinds.perturbed(model, self.settings.perturb),
+            backend.loss_scale(model.optimizer),
+        )
         self.method = model.sam.method
         self._optimizer = model.optimizer
         self._memory = model._sam.memory

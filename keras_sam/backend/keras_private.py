@@ -47,7 +47,7 @@ def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
 
 
 def flatten_layers(model: keras.Model) -> list[keras.Layer]:
-    """Return the model and all layers in it, owners before their parts."""
+    """Return the model and all layers in it, at any depth."""
     return list(model._flatten_layers())
 
 
