@@ -78,8 +78,21 @@ def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
     return [v for v in layer.weights if id(v) not in inside]
 
 
+def kind_by_name(variable: keras.Variable) -> str:
+    """Return what a variable is for, as far as its name tells."""
+    if variable.name in ("gamma", "scale"):
+        return "scale"
+    if variable.name in ("beta", "offset"):
+        return "offset"
+    return "bias" if _is_bias(variable.name) else "kernel"
+
+
+def _is_bias(name: str) -> bool:
+    return name == "bias" or name.endswith("_bias")
+
+
 def _kind(layer: keras.Layer, variable: keras.Variable) -> str:
     name = variable.name
     if "Norm" in type(layer).__name__:
         return "offset" if name in ("beta", "bias", "offset") else "scale"
-    return "bias" if name == "bias" or name.endswith("_bias") else "kernel"
+    return "bias" if _is_bias(name) else "kernel"

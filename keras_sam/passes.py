@@ -237,18 +237,18 @@ class Passes:
             set_masks(whole, self.masks(weights, seen.state))
         return whole
 
-    def _scope(self, weights: Vector, state: list[Tensor]) -> "_Scope":
+    def _scope(self, weights: Vector, state: list[Tensor]) -> "StateScope":
         mapping = [*zip(self._trainable, weights), *zip(self._state, state)]
-        return _Scope(mapping, collect_losses=True)
+        return StateScope(mapping, collect_losses=True)
 
     def _updated(
-        self, scope: "_Scope", state: list[Tensor]
+        self, scope: "StateScope", state: list[Tensor]
     ) -> list[Tensor]:
         scope.check(self._trainable, self._state)
         return [scope.get_current_value(variable) for variable in self._state]
 
 
-class _Scope(keras.StatelessScope):
+class StateScope(keras.StatelessScope):
     """Remembers which variables were written.
 
     Attributes:
@@ -259,7 +259,7 @@ class _Scope(keras.StatelessScope):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.share: Tensor | None = None
-        self._written: list[keras.Variable] = []
+        self._written: dict[int, keras.Variable] = {}
 
     def get_current_value(self, variable: keras.Variable) -> Tensor:
         """Return the value in this scope, or `None`."""
@@ -270,8 +270,15 @@ class _Scope(keras.StatelessScope):
         return value + rest * (value - ops.stop_gradient(value))
 
     def add_update(self, update: tuple[keras.Variable, Tensor]) -> None:
-        self._written.append(update[0])
+        self._written[id(update[0])] = update[0]
         super().add_update(update)
+
+    def updates(self) -> list[tuple[keras.Variable, Tensor]]:
+        """Return what was written: the variables and their last values."""
+        return [
+            (variable, super(StateScope, self).get_current_value(variable))
+            for variable in self._written.values()
+        ]
 
     def check(
         self, weights: list[keras.Variable], state: list[keras.Variable]
@@ -279,7 +286,7 @@ class _Scope(keras.StatelessScope):
         """Raise if a variable outside `state` was written."""
         weight_ids = {id(variable) for variable in weights}
         known_ids = {id(variable) for variable in state}
-        for variable in self._written:
+        for variable in self._written.values():
             if id(variable) in weight_ids:
                 raise ValueError(
                     "A layer writes a trainable weight in its forward pass, as "
