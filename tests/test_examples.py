@@ -1,0 +1,74 @@
+"""Every example runs, in the short form that `--smoke` asks for."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+# What each script leaves behind in the current folder and prints.
+LEAVES = {
+    "quickstart.py": (
+        ["--output", "out.png"],
+        ["out.png"],
+        ["clean test accuracy", "seconds per epoch", "SAMModel"],
+    ),
+    "benchmarks/step_time.py": (
+        [],
+        [],
+        [
+            "| network | mode | method | plain step | SAM step | ratio |",
+            "| mlp | graph | sam |",
+            "| extra copies of weights |",
+        ],
+    ),
+    "frontier.py": (
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "records.jsonl"],
+        ["SGD", "SAM"],
+    ),
+}
+
+
+def test_every_example_is_run_here():
+    scripts = {str(p.relative_to(EXAMPLES)) for p in EXAMPLES.rglob("*.py")}
+    assert scripts == set(LEAVES)
+
+
+@pytest.mark.parametrize("script", LEAVES)
+def test_example_runs_and_leaves_its_picture_and_table(script, tmp_path):
+    arguments, files, texts = LEAVES[script]
+    before = set(EXAMPLES.rglob("*"))
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), "--smoke", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    for name in files:
+        assert (tmp_path / name).stat().st_size > 0
+    for path in tmp_path.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    for text in texts:
+        assert text in result.stdout
+    # Python's own cache apart, a run leaves the folder of the scripts alone.
+    left = {p for p in EXAMPLES.rglob("*") if "__pycache__" not in str(p)}
+    assert left <= before
+
+
+@pytest.mark.parametrize("script", LEAVES)
+def test_example_says_how_it_is_run_how_long_it_takes_and_what_comes_out(
+    script,
+):
+    text = (EXAMPLES / script).read_text()
+    docstring = text.split('"""')[1]
+    assert f"python examples/{script}" in docstring
+    assert "two\nCPU cores" in docstring or "two CPU cores" in docstring
+    assert "--smoke" in text
+    assert f"`{script}`" in (EXAMPLES / "README.md").read_text()

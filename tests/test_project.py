@@ -1,0 +1,185 @@
+"""What holds for the project as a whole."""
+
+import ast
+import configparser
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_sam
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "keras_sam"
+FRAMEWORKS = {"tensorflow", "jax", "torch"}
+MODULES = sorted(
+    str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")
+)
+
+
+def imported_names(source):
+    """Return the absolute name of every module that source code imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_imported_names_finds_every_form_of_import():
+    source = """
+import tensorflow as tf
+def f():
+    from keras import src
+    from jax.numpy import sum
+"""
+    assert imported_names(source) == {
+        "tensorflow",
+        "keras",
+        "keras.src",
+        "jax.numpy",
+        "jax.numpy.sum",
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_backend_imports_frameworks_and_private_keras(module):
+    names = imported_names((PACKAGE / module).read_text())
+    forbidden = {
+        name
+        for name in names
+        if name.split(".")[0] in FRAMEWORKS
+        or name == "keras.src"
+        or name.startswith("keras.src.")
+    }
+    assert not forbidden or module.startswith("backend")
+
+
+def test_package_needs_keras_and_numpy_only():
+    names = set()
+    for module in MODULES:
+        names |= imported_names((PACKAGE / module).read_text())
+    outside = {name.split(".")[0] for name in names}
+    outside -= set(sys.stdlib_module_names) | {"keras_sam"}
+    assert outside - FRAMEWORKS <= {"keras", "numpy"}
+
+
+def test_import_works_without_what_only_examples_and_plots_need():
+    # Keras loads some of these itself if they are there.
+    code = (
+        "import sys, keras\n"
+        "for name in ('matplotlib', 'rich', 'sklearn'):\n"
+        "    sys.modules[name] = None\n"
+        "import keras_sam"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_changelog_starts_with_what_is_unreleased_and_names_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    sections = re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)
+    assert sections[0] == "Unreleased"
+    assert re.search(rf"\b{re.escape(keras_sam.__version__)}\b", text)
+
+
+def test_readme_names_the_supported_versions_of_setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    options, extras = config["options"], config["options.extras_require"]
+    readme = (ROOT / "README.md").read_text()
+    for name, requirement in [
+        ("Python", options["python_requires"]),
+        ("Keras", options["install_requires"]),
+        ("TensorFlow", extras["tensorflow"]),
+    ]:
+        oldest = re.search(r">=\s*([\d.]+)", requirement).group(1)
+        assert f"{name} {oldest}" in readme
+
+
+def test_license_is_apache_2():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+
+
+def public_modules():
+    """Yield the public modules of the package, those of the backend apart."""
+    yield keras_sam
+    for info in pkgutil.walk_packages(keras_sam.__path__, "keras_sam."):
+        if ".backend" not in info.name and "._" not in info.name:
+            yield importlib.import_module(info.name)
+
+
+def public_objects():
+    """Return `{qualified name: class or function}` of what users import."""
+    found = {}
+    for module in public_modules():
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", "").startswith("keras_sam")
+            is_callable = inspect.isclass(value) or inspect.isfunction(value)
+            if own and is_callable and not name.startswith("_"):
+                found[f"{value.__module__}.{value.__qualname__}"] = value
+    return found
+
+
+OBJECTS = public_objects()
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_public_name_is_documented(name):
+    # `__doc__` is never inherited, unlike what `inspect.getdoc` returns.
+    docstring = OBJECTS[name].__doc__ or ""
+    assert docstring.split("\n")[0].endswith(".")
+
+
+def parameters(value):
+    """Return the names of the arguments that a docstring has to explain."""
+    signature = inspect.signature(value)
+    return [
+        name for name in signature.parameters if name not in ("self", "cls")
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in vars(keras_sam) if callable(getattr(keras_sam, n))]
+)
+def test_what_users_call_documents_arguments_and_results(name):
+    value = getattr(keras_sam, name)
+    docstring = inspect.getdoc(value)
+    _, _, arguments = docstring.partition("Args:")
+    is_result = inspect.isclass(value) and "Attributes:" in docstring
+    for parameter in parameters(value):
+        assert is_result or re.search(
+            rf"^\s+\**{parameter}:", arguments, flags=re.MULTILINE
+        )
+    if not inspect.isclass(value):
+        assert "Returns:" in docstring
+
+
+METHODS = [
+    value
+    for value in vars(keras_sam.methods).values()
+    if inspect.isclass(value)
+    and issubclass(value, keras_sam.methods.Method)
+    and value is not keras_sam.methods.Method
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_documents_hyperparameters_formula_and_paper(method):
+    docstring = inspect.getdoc(method)
+    for parameter in parameters(method):
+        assert re.search(rf"^\s+{parameter}:", docstring, flags=re.MULTILINE)
+    assert "Reference:" in docstring
+    assert "https://" in docstring
+    # A formula in plain text: something with an operator, in backticks.
+    assert re.search(r"`[^`]*\s[-=*/>]+\s[^`]*`", docstring)
