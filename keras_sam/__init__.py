@@ -5,6 +5,8 @@ from keras_sam import schedules
 from keras_sam.custom_loop import SharpnessAwareGradients
 from keras_sam.custom_loop import sharpness_aware_gradients
 from keras_sam.sam_model import SAMModel
+from keras_sam.suggestion import RhoSuggestion
+from keras_sam.suggestion import suggest_rho
 from keras_sam.verification import Verification
 from keras_sam.verification import verify
 

@@ -20,6 +20,7 @@ from keras_sam.passes import Rows
 from keras_sam.passes import Seen
 from keras_sam.passes import set_masks
 from keras_sam.passes import state_variables
+from keras_sam.passes import take
 from keras_sam.passes import take_at
 from keras_sam.types import Batch
 from keras_sam.types import State
@@ -96,26 +97,32 @@ class Step:
             return microbatches.run(self, state, rho)
         if self.method.has_own("statistic"):
             return self._two_passes_if_decided(state, rho)
-        climb, leading = self.climb(state, rho)
+        leading = self._leading_of_batch()
+        climb = self.climber.look_and_climb(
+            state, self.method_state(state), rho, leading, None
+        )
         return self.outcome_of(climb, leading)
 
-    def climb(
-        self, state: list[Tensor], rho: Tensor
-    ) -> tuple[Climb, Rows | None]:
-        """Do both passes on the batch as a whole.
+    def probe(self, state: list[Tensor], rho: Tensor) -> Climb:
+        """Do both passes on the batch as a whole, to look at them.
 
         Args:
             state: Values of `state_variables`.
             rho: Scalar > 0.
 
         Returns:
-            `Climb`, and the rows of the first pass, `None` for all.
+            `Climb`, its loss that of the examples of the first pass.
         """
         leading = self._leading_of_batch()
         climb = self.climber.look_and_climb(
             state, self.method_state(state), rho, leading, None
         )
-        return climb, leading
+        if leading is None:
+            return climb
+        loss, _ = self.passes.loss(
+            self.climber.weights, climb.seen, take(self.passes.batch, leading)
+        )
+        return climb._replace(loss=loss)
 
     def _two_passes_if_decided(
         self, state: list[Tensor], rho: Tensor
@@ -249,7 +256,7 @@ class Step:
         )
 
     def _no_correction(self, clean: list[Tensor]) -> Gradients:
-        if not self.method.has_own("correct"):
+        if self.method.correct(clean, clean) is None:
             return {}
         return {
             i: ops.zeros_like(g) for i, g in zip(self.climber.domain, clean)

@@ -12,9 +12,7 @@ from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.ascent import Climb
 from keras_sam.ascent import Gradients
-from keras_sam.passes import Rows
 from keras_sam.passes import state_variables
-from keras_sam.passes import take
 from keras_sam.sam_model import SAMModel
 from keras_sam.step import Step
 from keras_sam.types import Batch
@@ -95,13 +93,7 @@ def verify(
         ValueError: If `model` is not compiled, or if the step would be no
             different from a plain one; with the reason.
     """
-    _check(model)
-    data = keras.tree.map_structure(
-        lambda t: None if t is None else ops.convert_to_tensor(t),
-        (x, y, sample_weight),
-    )
-    backend.build(model, data)
-    model.build_method_state()
+    batch = as_batch(model, x, y, sample_weight)
     rho = float(ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
     iteration = int(model.optimizer.iterations)
     if rho == 0:
@@ -110,12 +102,35 @@ def verify(
             f"one. Received: rho={model.sam.rho!r}"
         )
     state = [backend.read(v) for v in state_variables(model)]
-    step = Step(model, Batch(*data))
-    climb, rows = step.climb(state, rho)
-    _check_effect(model, climb)
-    if rows is not None:
-        climb = climb._replace(loss=_loss_of_rows(step, climb, rows))
+    climb = Step(model, batch).probe(state, rho)
+    check_effect(model, climb)
     return _summary(model, climb, rho)
+
+
+def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
+    """Return the batch as tensors; check the model and build what is missing.
+
+    Args:
+        model: Should be a compiled `SAMModel`.
+        x: Inputs.
+        y: Targets.
+        sample_weight: Weights.
+
+    Returns:
+        `Batch`.
+
+    Raises:
+        TypeError: If `model` is not a `SAMModel`.
+        ValueError: If `model` is not compiled.
+    """
+    _check(model)
+    data = keras.tree.map_structure(
+        lambda t: None if t is None else ops.convert_to_tensor(t),
+        (x, y, sample_weight),
+    )
+    backend.build(model, data)
+    model.build_method_state()
+    return Batch(*data)
 
 
 def _check(model: Any) -> None:
@@ -131,12 +146,7 @@ def _check(model: Any) -> None:
         )
 
 
-def _loss_of_rows(step: Step, climb: Climb, rows: Rows) -> Any:
-    batch = take(step.passes.batch, rows)
-    return step.passes.loss(step.climber.weights, climb.seen, batch)[0]
-
-
-def _check_effect(model: SAMModel, climb: Climb) -> None:
+def check_effect(model: SAMModel, climb: Climb) -> None:
     """Raise if the perturbation or what it does to the gradient is nothing."""
     size = _norm(climb.perturbation)
     if not np.isfinite(size):
@@ -151,14 +161,19 @@ def _check_effect(model: SAMModel, climb: Climb) -> None:
             "gradient (for a method with momentum: its memory) is zero. "
             f"Received: perturb={model.sam.perturb!r}"
         )
-    weights = [_weight(model, i) for i in climb.perturbation]
-    relative = _quotient(size, np.concatenate([w.ravel() for w in weights]))
+    relative = relative_size(model, climb)
     if relative < np.finfo("float32").eps:
         raise ValueError(
             "SAM has no effect: the perturbation is lost in the rounding of "
             f"the weights. Received: rho={model.sam.rho!r}, a perturbation of "
             f"{relative:.1e} times the norm of the weights"
         )
+
+
+def relative_size(model: SAMModel, climb: Climb) -> float:
+    """Return the norm of the perturbation over that of what it moves."""
+    weights = [_weight(model, i).ravel() for i in climb.perturbation]
+    return _quotient(_norm(climb.perturbation), np.concatenate(weights))
 
 
 def _summary(model: SAMModel, climb: Climb, rho: float) -> Verification:

@@ -1,0 +1,174 @@
+"""`suggest_rho`: how the loss rises with the radius, and which one to try."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_sam import backend
+from keras_sam.ascent import Climb
+from keras_sam.passes import state_variables
+from keras_sam.sam_model import SAMModel
+from keras_sam.step import Step
+from keras_sam.types import Batch
+from keras_sam.verification import as_batch
+from keras_sam.verification import check_effect
+from keras_sam.verification import relative_size
+
+LEAST_RISE = 0.001
+"""Below it SAM does nothing that one would notice."""
+LARGEST_RISE = 1.0
+"""Above it the perturbed loss says little about the loss."""
+SUGGESTED_RISE = 0.1
+"""Not from a paper; see the docstring of `suggest_rho`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RhoSuggestion:
+    """How the loss rises with the radius. Prints as a table.
+
+    `keras_sam.plots.rho_ladder` draws it.
+
+    Attributes:
+        method: Name of the method's class.
+        loss: The training loss at w.
+        rhos: The radii that were tried, increasing.
+        rises: For each radius, (L(w + e) - L(w)) / |L(w)|.
+        relative_sizes: For each radius, the norm of e over that of the
+            perturbed weights.
+        rho: The suggested radius.
+        reason: Why, in a sentence.
+    """
+
+    method: str
+    loss: float
+    rhos: tuple[float, ...]
+    rises: tuple[float, ...]
+    relative_sizes: tuple[float, ...]
+    rho: float
+    reason: str
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.method}, loss at w {self.loss:.6g}",
+            f"{'rho':>10}  {'rise of the loss':>16}  {'|e| / |w|':>10}",
+        ]
+        for rho, rise, size in zip(self.rhos, self.rises, self.relative_sizes):
+            mark = "  <- suggested" if rho == self.rho else ""
+            lines.append(f"{rho:>10.4g}  {rise:>+16.2%}  {size:>10.3g}{mark}")
+        return "\n".join([*lines, self.reason])
+
+
+def suggest_rho(
+    model: SAMModel,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    rhos: Sequence[float] | None = None,
+) -> RhoSuggestion:
+    """Measure how the loss rises with the radius, and suggest one to try.
+
+    The suggestion is the largest radius of the ladder up to which the loss
+    rises by at most 10 % on the batch. That is where to start a search, not
+    its result. The 10 % are not from a paper: before training, the radii that
+    did best in the two tasks of `examples/frontier.py` raise the loss by about
+    5 % (a convolutional network on CIFAR-10) and 20 % (a dense network on the
+    digits).
+
+    Nothing is trained: weights, statistics, seeds, metrics and optimizer stay
+    as they are. Warns if the model's own radius raises the loss by less than
+    0.1 % or by more than 100 %.
+
+    Args:
+        model: A compiled `SAMModel`.
+        x: Inputs of shape `(batch_size, ...)`, or a nest of them: a batch of
+            the size that the model is trained with.
+        y: Targets of shape `(batch_size, ...)`, or a nest of them.
+        sample_weight: Weights of shape `(batch_size,)`, or `None`.
+        rhos: Numbers > 0. Defaults to the method's default radius times
+            powers of 2 from 1/16 to 16.
+
+    Returns:
+        `RhoSuggestion`.
+
+    Raises:
+        TypeError: If `model` is not a `SAMModel`.
+        ValueError: If `model` is not compiled, a radius is not above 0, or no
+            radius has an effect.
+    """
+    batch = as_batch(model, x, y, sample_weight)
+    ladder = _ladder(model, rhos)
+    state = [backend.read(variable) for variable in state_variables(model)]
+    step = Step(model, batch)
+    climbs = [step.probe(state, rho) for rho in ladder]
+    check_effect(model, climbs[-1])
+    rises = [_relative_rise(climb) for climb in climbs]
+    rho, reason = _choose(ladder, rises)
+    _warn_of(model, step, state)
+    return RhoSuggestion(
+        method=type(model.sam.method).__name__,
+        loss=float(climbs[0].loss),
+        rhos=tuple(ladder),
+        rises=tuple(rises),
+        relative_sizes=tuple(relative_size(model, c) for c in climbs),
+        rho=rho,
+        reason=reason,
+    )
+
+
+def _ladder(model: SAMModel, rhos: Sequence[float] | None) -> list[float]:
+    if rhos is None:
+        default = model.sam.method.default_rho
+        return [default * 2.0**k for k in range(-4, 5)]
+    ladder = sorted(float(rho) for rho in rhos)
+    if not ladder or not all(0 < rho < math.inf for rho in ladder):
+        raise ValueError(
+            f"`rhos` must be finite numbers above 0. Received: rhos={rhos!r}"
+        )
+    return ladder
+
+
+def _relative_rise(climb: Climb) -> float:
+    loss = abs(float(climb.loss))
+    return float(climb.rise) / loss if loss else math.inf
+
+
+def _choose(ladder: list[float], rises: list[float]) -> tuple[float, str]:
+    """Return the last radius before the loss first rises too far."""
+    below = 0
+    while below < len(rises) and rises[below] <= SUGGESTED_RISE:
+        below += 1
+    if below == 0:
+        return ladder[0], (
+            f"Even the smallest radius raises the loss by {rises[0]:.0%}, more "
+            f"than {SUGGESTED_RISE:.0%}: try smaller ones with `rhos`."
+        )
+    rho, rise = ladder[below - 1], rises[below - 1]
+    if rise < LEAST_RISE:
+        return rho, (
+            f"No radius raises the loss by {LEAST_RISE:.1%}: try larger ones "
+            "with `rhos`, or `verify` that SAM has an effect."
+        )
+    return rho, (
+        f"rho = {rho:.4g} raises the loss by {rise:.1%}; it is the largest "
+        f"radius tried with at most {SUGGESTED_RISE:.0%}. Start here, and try "
+        "half and twice of it."
+    )
+
+
+def _warn_of(model: SAMModel, step: Step, state: list[Any]) -> None:
+    """Warn if the model's own radius does too little or too much."""
+    rho = float(keras.ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
+    if rho == 0:
+        return
+    rise = _relative_rise(step.probe(state, rho))
+    if rise < LEAST_RISE or rise > LARGEST_RISE:
+        extent = "less than 0.1 %" if rise < LEAST_RISE else "more than 100 %"
+        warnings.warn(
+            f"The model's radius of {rho:.4g} changes the loss on this batch "
+            f"by {rise:+.2%}: {extent}. See the suggestion.",
+            stacklevel=3,
+        )
