@@ -1,0 +1,140 @@
+"""Parts of a batch: `num_microbatches` and `ascent_fraction`.
+
+"What one step does" in the design, the rows of these two arguments.
+`tests/test_steps.py` compares their steps with the reference.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import optimizers
+
+import keras_sam
+from tests import reference
+from tests.contract.twins import Counter
+from tests.contract.twins import Scale
+from tests.contract.twins import chain
+from tests.contract.twins import mean_prediction
+from tests.contract.twins import normal
+from tests.contract.twins import twins
+from tests.contract.twins import values
+
+RHO = 0.5
+NUM_EXAMPLES = 7  # For three parts, of 2, 2 and 3 examples.
+PARTS = reference.parts(NUM_EXAMPLES, 3)
+
+
+def stateful(*more):
+    return chain(
+        lambda: keras.Input((3,)),
+        lambda: layers.Dense(4),
+        layers.BatchNormalization,
+        Counter,
+        *more,
+        lambda: layers.Dense(1),
+    )
+
+
+def assert_same(actual, expected):
+    for a, b in zip(values(actual), values(expected), strict=True):
+        # The statistics are sums of up to 16 products.
+        np.testing.assert_allclose(a, b, rtol=16 * 2**-24, atol=2**-24)
+
+
+def test_state_is_updated_by_one_part_after_the_other(mode):
+    make = stateful(lambda: layers.Dropout(0.5))
+    plain, sam = twins(make, rho=RHO, num_microbatches=3)
+    x, y = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 1)
+    for start, stop in PARTS:
+        plain(x[start:stop], training=True)
+    sam.compile(optimizers.SGD(0.0), "mse", **mode)
+    sam.train_on_batch(x, y)
+    assert_same(sam.variables, plain.variables)
+
+
+def test_loss_is_that_of_what_the_first_pass_of_each_part_saw(mode):
+    plain, sam = twins(stateful(), rho=RHO, num_microbatches=3)
+    x, y = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 1)
+    y_pred = [plain(x[start:stop], training=True) for start, stop in PARTS]
+    sam.compile(optimizers.SGD(0.0), "mse", metrics=["mae"], run_eagerly=True)
+    logs = sam.train_on_batch(x, y, return_dict=True)
+    error = np.concatenate(y_pred) - y
+    # Up to 30 float32 operations on numbers of order one.
+    assert logs["loss"] == pytest.approx(np.mean(error**2), rel=2e-6)
+    assert logs["mae"] == pytest.approx(np.mean(np.abs(error)), rel=2e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_microbatches": 3}])
+def test_with_ascent_fraction_state_and_logs_are_those_of_the_first_pass(
+    settings, mode
+):
+    plain, sam = twins(stateful(), rho=RHO, ascent_fraction=0.5, **settings)
+    x, y = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 1)
+    weight = np.linspace(1, 2, NUM_EXAMPLES, dtype="float32")
+    # Half of each part, rounded up.
+    rows = [0, 2, 4, 5] if settings else [0, 1, 2, 3]
+    parts = [[0], [2], [4, 5]] if settings else [rows]
+    y_pred = [plain(x[part], training=True) for part in parts]
+    sam.compile(
+        optimizers.SGD(0.0),
+        "mse",
+        metrics=["mae"],
+        weighted_metrics=["mse"],
+        **mode,
+    )
+    logs = sam.train_on_batch(x, y, weight, return_dict=True)
+    error = np.concatenate(y_pred)[:, 0] - y[rows, 0]
+    weight = weight[rows]
+    expected = {
+        "loss": np.mean(weight * error**2),
+        "mae": np.mean(np.abs(error)),
+        "mse": np.sum(weight * error**2) / np.sum(weight),
+    }
+    for name, value in expected.items():
+        # Up to 30 float32 operations on numbers of order one.
+        assert logs[name] == pytest.approx(value, rel=2e-6)
+    assert_same(sam.variables, plain.variables)
+
+
+def test_second_pass_sees_the_draws_of_its_own_part(mode):
+    # With the loss w * mean(z), w = 1, a part of n examples out of 7 gives
+    # n / 7 * w * mean(z), and its e is rho * sign(mean(z)). All z are
+    # positive, so the loss rises by rho times itself, if z is the same in
+    # both passes.
+    inputs = keras.Input((50,))
+    outputs = Scale()(layers.Dropout(0.5)(inputs))
+    model = keras_sam.SAMModel(inputs, outputs, rho=RHO, num_microbatches=3)
+    model.compile(optimizers.SGD(0.0), mean_prediction, **mode)
+    x = np.ones((NUM_EXAMPLES, 50))
+    logs = model.train_on_batch(x, x, return_dict=True)
+    # Two means of 350 numbers of order one, and their difference.
+    assert logs["sharpness"] == pytest.approx(RHO * logs["loss"], rel=1e-5)
+
+
+def count_calls(num_microbatches, num_examples):
+    calls = []
+
+    class Call(layers.Layer):
+        def call(self, inputs):
+            calls.append(None)
+            return inputs
+
+    inputs = keras.Input((3,))
+    outputs = layers.Dense(1)(Call()(inputs))
+    model = keras_sam.SAMModel(
+        inputs, outputs, num_microbatches=num_microbatches
+    )
+    model.compile("sgd", "mse", jit_compile=False)
+    calls.clear()
+    model.fit(
+        normal(num_examples, 3),
+        normal(num_examples, 1),
+        batch_size=num_examples,
+        verbose=0,
+    )
+    return len(calls)
+
+
+def test_number_of_parts_does_not_change_the_size_of_the_program():
+    assert count_calls(2, 16) == count_calls(8, 16)

@@ -1,0 +1,209 @@
+"""What the user's optimizer gets: one gradient per step, once.
+
+"What one step does" in the design, rows clipping and so on, variable without a
+gradient, sparse and zero gradients, norms.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import optimizers
+
+import keras_sam
+from tests import reference
+from tests.contract.twins import normal
+
+RHO = 0.5
+NUM_FEATURES = 3
+DECAY = optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+
+OPTIMIZERS = {
+    "clipnorm": lambda: optimizers.SGD(0.1, clipnorm=0.5),
+    "clipvalue": lambda: optimizers.SGD(0.1, clipvalue=0.5),
+    "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.5),
+    "weight_decay": lambda: optimizers.AdamW(0.1, weight_decay=0.5),
+    "ema": lambda: optimizers.SGD(
+        0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
+    ),
+    "gradient_accumulation": lambda: optimizers.Adam(
+        0.1, gradient_accumulation_steps=2
+    ),
+    "schedule": lambda: optimizers.SGD(DECAY),
+    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+}
+
+
+def regression(**settings):
+    inputs = keras.Input((NUM_FEATURES,))
+    outputs = layers.Dense(1)(inputs)
+    return keras_sam.SAMModel(inputs, outputs, rho=RHO, **settings)
+
+
+def step_on_paper(optimizer, variables, x, y):
+    """Apply the optimizer to the gradient at w + e, found in NumPy."""
+    problem = reference.linear_regression(NUM_FEATURES)
+    kernel, bias = [keras.ops.convert_to_numpy(v.value) for v in variables]
+    weight = np.append(kernel, bias).astype("float64")
+    batch = x, y[:, 0], np.ones(len(x))
+    e = reference.sam(problem.gradient(weight, *batch), RHO)
+    h = problem.gradient(weight + e, *batch).astype("float32")
+    gradients = [keras.ops.convert_to_tensor(h[:-1, None]), h[-1:]]
+    optimizer.apply(
+        [keras.ops.convert_to_tensor(g) for g in gradients], variables
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_acts_once_on_the_final_gradient(name):
+    model = regression()
+    model.compile(OPTIMIZERS[name](), "mse")
+    variables = [keras.Variable(v.value) for v in model.trainable_variables]
+    optimizer = OPTIMIZERS[name]()
+    for x, y in zip(normal(5, 6, NUM_FEATURES), normal(5, 6, 1)):
+        model.train_on_batch(x, y)
+        step_on_paper(optimizer, variables, x, y)
+        for actual, expected in zip(model.trainable_variables, variables):
+            # Twenty float32 operations per step on numbers of order one, each
+            # off by up to 2^-24 = 6e-8, for five steps.
+            np.testing.assert_allclose(
+                keras.ops.convert_to_numpy(actual.value),
+                keras.ops.convert_to_numpy(expected.value),
+                rtol=0,
+                atol=6e-6,
+            )
+    assert int(model.optimizer.iterations) == int(optimizer.iterations)
+
+
+class WithUnusedWeight(layers.Dense):
+    def build(self, shape):
+        self.unused = self.add_weight(shape=(2,), initializer="ones")
+        super().build(shape)
+
+
+@pytest.mark.parametrize("method", ["sam", "asam"])
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_variable_without_gradient_is_left_alone(
+    method, num_microbatches, mode
+):
+    inputs = keras.Input((NUM_FEATURES,))
+    settings = {
+        "method": method, "rho": RHO, "num_microbatches": num_microbatches
+    }  # fmt: skip
+    dense = WithUnusedWeight(1)
+    model = keras_sam.SAMModel(inputs, dense(inputs), **settings)
+    without = keras_sam.SAMModel(inputs, layers.Dense(1)(inputs), **settings)
+    without.set_weights([dense.kernel.value, dense.bias.value])
+    x, y = normal(4, NUM_FEATURES), normal(4, 1)
+    model.compile(optimizers.SGD(0.1), "mse", **mode)
+    with pytest.warns(UserWarning, match="Gradients do not exist for"):
+        model.train_on_batch(x, y)
+    without.compile(optimizers.SGD(0.1), "mse", **mode)
+    without.train_on_batch(x, y)
+    np.testing.assert_array_equal(dense.unused.value, [1.0, 1.0])
+    # The same operations on the same numbers.
+    for actual, expected in zip(
+        [dense.kernel.value, dense.bias.value], without.get_weights()
+    ):
+        np.testing.assert_array_equal(actual, expected)
+
+
+class Listener(optimizers.SGD):
+    """Remembers the types of the gradients it was given."""
+
+    def apply(self, grads, trainable_variables=None):
+        self.types = [type(gradient).__name__ for gradient in grads]
+        super().apply(grads, trainable_variables)
+
+
+def embedding(**settings):
+    inputs = keras.Input((1,), dtype="int32")
+    outputs = layers.Flatten()(layers.Embedding(3, 1)(inputs))
+    model = keras_sam.SAMModel(inputs, outputs, rho=RHO, **settings)
+    model.set_weights([np.ones((3, 1))])
+    return model
+
+
+def test_duplicate_rows_are_summed_before_the_norm(mode):
+    # Rows 0, 0 and 1 of (1, 1, 1), targets -1/2, -1/2 and -3: the residuals
+    # are 1.5, 1.5 and 4, and the loss (2 * 2.25 + 16) / 3. The gradient
+    # 2/3 * (1.5 + 1.5, 4, 0) = (2, 8/3, 0) has norm 10/3, so with rho = 0.5
+    # e = (0.3, 0.4, 0). At w + e the residuals are 1.8, 1.8 and 4.4, the loss
+    # is (2 * 3.24 + 19.36) / 3, which is 5.34 / 3 = 1.78 higher, and the
+    # gradient 2/3 * (3.6, 4.4, 0). The step has length 0.3.
+    model = embedding()
+    model.compile(optimizers.SGD(0.3), "mse", **mode)
+    logs = model.train_on_batch(
+        np.array([[0], [0], [1]]),
+        np.array([[-0.5], [-0.5], [-3.0]]),
+        return_dict=True,
+    )
+    # About ten float32 operations, on numbers up to 9.
+    np.testing.assert_allclose(
+        model.get_weights()[0],
+        [[1 - 0.72], [1 - 0.88], [1.0]],
+        rtol=0,
+        atol=10 * 2**-24,
+    )
+    assert logs["sharpness"] == pytest.approx(1.78, abs=90 * 2**-24)
+
+
+def test_sparse_gradient_reaches_the_optimizer_as_it_is():
+    model = embedding()
+    model.compile(Listener(0.1), "mse", run_eagerly=True)
+    model.train_on_batch(np.array([[0], [0]]), np.zeros((2, 1)))
+    assert model.optimizer.types == ["IndexedSlices"]
+
+
+def test_sparse_gradient_reaches_a_loss_scaling_optimizer_as_it_is():
+    inputs = keras.Input((1,), dtype="int32")
+    hidden = layers.Flatten()(layers.Embedding(3, 2)(inputs))
+    model = keras_sam.SAMModel(inputs, layers.Dense(1)(hidden), rho=RHO)
+    optimizer = optimizers.LossScaleOptimizer(Listener(0.1))
+    model.compile(optimizer, "mse", run_eagerly=True)
+    model.train_on_batch(np.array([[0], [0]]), np.zeros((2, 1)))
+    assert optimizer.inner_optimizer.types[0] == "IndexedSlices"
+
+
+@pytest.mark.parametrize("method", ["sam", "asam"])
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_zero_gradient_gives_no_perturbation(method, num_microbatches, mode):
+    model = regression(method=method, num_microbatches=num_microbatches)
+    before = model.get_weights()
+    model.compile(optimizers.SGD(0.1), "mse", **mode)
+    x = normal(4, NUM_FEATURES)
+    logs = model.train_on_batch(x, model.predict(x), return_dict=True)
+    assert logs == {"loss": 0.0, "sharpness": 0.0}
+    for actual, expected in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_gradient_far_below_one_still_gives_a_perturbation_of_norm_rho():
+    model = regression()
+    model.compile(optimizers.SGD(0.0), lambda y, y_pred: 1e-12 * y_pred)
+    logs = model.train_on_batch(
+        np.ones((1, NUM_FEATURES)), np.zeros((1, 1)), return_dict=True
+    )
+    # The slope is 1e-12 along each of four weights, of norm 2e-12. Two
+    # predictions of order one are subtracted, each off by some 2^-24.
+    assert logs["sharpness"] == pytest.approx(2e-12 * RHO, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_norm_of_many_small_numbers_is_accumulated_in_float32(dtype, mode):
+    # All 4096 slopes are 1, of norm 64, so with rho = 1 every weight moves by
+    # 1/64 and the sum of all by 64. A running sum in bfloat16 would stop at
+    # 256 and one in float16 at 2048.
+    inputs = keras.Input((4096,), dtype=dtype)
+    dense = layers.Dense(
+        1, use_bias=False, kernel_initializer="zeros", dtype=dtype
+    )
+    model = keras_sam.SAMModel(inputs, dense(inputs), rho=1.0, dtype=dtype)
+    model.compile(
+        optimizers.SGD(2.0**-6), lambda y, y_pred: y_pred,
+        auto_scale_loss=False, **mode,
+    )  # fmt: skip
+    x = np.ones((1, 4096), dtype)
+    logs = model.train_on_batch(x, np.zeros((1, 1)), return_dict=True)
+    # Exact: powers of two.
+    assert logs == {"loss": 0.0, "sharpness": 64.0}
