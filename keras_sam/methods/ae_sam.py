@@ -1,6 +1,8 @@
 """Adaptive policy to Employ Sharpness-Aware Minimization."""
 
 import dataclasses
+import math
+import numbers
 from typing import Any
 
 import keras
@@ -36,7 +38,8 @@ class AESAM(ClimbsLikeSAM):
             0.9, as in the paper.
 
     Raises:
-        ValueError: If `decay` is outside [0, 1).
+        ValueError: If `decay` is outside [0, 1) or `threshold` is neither a
+            number nor a schedule.
 
     Reference:
         [Jiang et al., 2023](https://openreview.net/forum?id=6Wl7-M2BC-).
@@ -50,6 +53,12 @@ class AESAM(ClimbsLikeSAM):
         if isinstance(self.threshold, dict):
             threshold = keras.saving.deserialize_keras_object(self.threshold)
             object.__setattr__(self, "threshold", threshold)
+        if not _is_threshold(self.threshold):
+            raise ValueError(
+                "`threshold` must be a number, or a "
+                "`keras.optimizers.schedules.LearningRateSchedule`. "
+                f"Received: threshold={self.threshold!r}"
+            )
         if not 0 <= self.decay < 1:
             raise ValueError(
                 f"`decay` must be in [0, 1). Received: decay={self.decay}"
@@ -72,6 +81,7 @@ class AESAM(ClimbsLikeSAM):
         threshold = self.threshold
         if callable(threshold):
             threshold = threshold(iteration)
+        threshold = ops.cast(threshold, "float32")
         decay = self.decay * state["has_started"]
         mean = decay * state["mean"] + (1 - decay) * statistic
         deviation = ops.square(statistic - mean)
@@ -83,6 +93,14 @@ class AESAM(ClimbsLikeSAM):
             "variance": variance,
             "has_started": ops.ones(()),
         }
-        # Negated, so that infinity times a variance of zero is a yes.
-        is_below = statistic < mean + threshold * ops.sqrt(variance)
-        return ops.logical_not(is_below), state
+        # Infinity times a deviation of zero would be NaN.
+        margin = ops.where(
+            ops.isinf(threshold), threshold, threshold * ops.sqrt(variance)
+        )
+        return statistic >= mean + margin, state
+
+
+def _is_threshold(value: Any) -> bool:
+    if isinstance(value, numbers.Real):
+        return not math.isnan(value)
+    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)

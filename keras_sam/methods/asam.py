@@ -1,6 +1,7 @@
 """Adaptive Sharpness-Aware Minimization."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import keras
@@ -36,7 +37,7 @@ class ASAM(Method):
             wants a radius about four times larger. Defaults to `False`.
 
     Raises:
-        ValueError: If `eta` is negative.
+        ValueError: If `eta` is negative or not finite.
 
     Reference:
         [Kwon et al., 2021](https://arxiv.org/abs/2102.11600), equation 8 with
@@ -52,10 +53,10 @@ class ASAM(Method):
     scale_all: bool = False
 
     def __post_init__(self) -> None:
-        if not self.eta >= 0:
+        if not 0 <= self.eta < math.inf:
             raise ValueError(
-                "`eta` must not be negative; use 0 for the plain elementwise "
-                f"operator. Received: eta={self.eta}"
+                "`eta` must be finite and not negative; use 0 for the plain "
+                f"elementwise operator. Received: eta={self.eta}"
             )
 
     def perturb(

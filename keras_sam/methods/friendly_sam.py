@@ -1,6 +1,7 @@
 """Friendly Sharpness-Aware Minimization."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
@@ -32,7 +33,7 @@ class FriendlySAM(Method):
             scripts use 0.6 to 0.95.
 
     Raises:
-        ValueError: If `decay` is outside [0, 1).
+        ValueError: If `decay` is outside [0, 1) or `sigma` is not finite.
 
     Reference:
         [Li et al., 2024](https://arxiv.org/abs/2403.12350) and the
@@ -45,6 +46,10 @@ class FriendlySAM(Method):
     decay: float = 0.9
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.sigma):
+            raise ValueError(
+                f"`sigma` must be finite. Received: sigma={self.sigma}"
+            )
         if not 0 <= self.decay < 1:
             raise ValueError(
                 f"`decay` must be in [0, 1). Received: decay={self.decay}"

@@ -1,6 +1,7 @@
 """Surrogate Gap Guided Sharpness-Aware Minimization."""
 
 import dataclasses
+import math
 
 import keras
 
@@ -28,7 +29,7 @@ class GSAM(ClimbsLikeSAM):
             authors' PyTorch example.
 
     Raises:
-        ValueError: If `alpha` is negative.
+        ValueError: If `alpha` is negative or not finite.
 
     Reference:
         [Zhuang et al., 2022](https://arxiv.org/abs/2203.08065), algorithm 1,
@@ -39,9 +40,10 @@ class GSAM(ClimbsLikeSAM):
     alpha: float = 0.4
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
+        if not 0 <= self.alpha < math.inf:
             raise ValueError(
-                f"`alpha` must not be negative. Received: alpha={self.alpha}"
+                "`alpha` must be finite and not negative. "
+                f"Received: alpha={self.alpha}"
             )
 
     def combine(

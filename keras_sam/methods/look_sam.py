@@ -1,6 +1,7 @@
 """Look Sharpness-Aware Minimization."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
@@ -46,9 +47,10 @@ class LookSAM(ClimbsLikeSAM):
                 "`period` must be an integer >= 1. "
                 f"Received: period={self.period}"
             )
-        if not self.alpha >= 0:
+        if not 0 <= self.alpha < math.inf:
             raise ValueError(
-                f"`alpha` must not be negative. Received: alpha={self.alpha}"
+                "`alpha` must be finite and not negative. "
+                f"Received: alpha={self.alpha}"
             )
 
     def initial_state(self, weights: Vector) -> State:
