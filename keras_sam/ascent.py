@@ -91,6 +91,7 @@ class Climber:
         perturbed: The positions of those that are perturbed.
         loss_scale: Scalar that the loss is multiplied by before it is
             differentiated, or `None`.
+        is_global: Whether replicas share one perturbation.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class Climber:
         weights: Vector,
         kinds: list[str],
         perturbed: list[int],
-        loss_scale: Tensor | None,
+        loss_scale: Tensor | None = None,
+        is_global: bool = False,
     ) -> None:
         self.passes = passes
         self.method = method
@@ -110,6 +112,13 @@ class Climber:
         self.domain = domain(method, self.everything, perturbed)
         self._kinds = kinds
         self._loss_scale = loss_scale
+        self._is_global = is_global
+        # Keras divides the loss by the number of replicas.
+        num_replicas = backend.num_replicas()
+        self._unit = loss_scale
+        if num_replicas > 1:
+            self._unit = (1.0 if loss_scale is None else loss_scale)
+            self._unit = self._unit / num_replicas
 
     def look(
         self, state: list[Tensor], rows: Rows | None, wanted: list[int]
@@ -156,7 +165,7 @@ class Climber:
         descent: Rows | None,
     ) -> Climb:
         """Do the second pass; arguments as for `look_and_climb`."""
-        clean = self.in_domain(look.gradients)
+        clean = self._shared(self.in_domain(look.gradients))
         perturbation = self._perturb(clean, method_state, rho)
         perturbed_weights = self._perturbed_weights(perturbation)
         loss, seen, gradients = self._differentiate(
@@ -173,8 +182,9 @@ class Climber:
             loss = self.passes.contribution(
                 perturbed_weights, first, look.rows
             )
+        rise = backend.unscale_loss_for_distribution(loss - look.loss)
         return self._climbed(
-            look, clean, gradients, method_state, loss - look.loss, perturbation
+            look, clean, gradients, method_state, rise, perturbation
         )
 
     def in_domain(self, gradients: Gradients) -> Vector:
@@ -189,7 +199,7 @@ class Climber:
     def from_domain(self, vector: Vector, gradients: Gradients) -> Gradients:
         """Return `gradients`, with those that the method sees replaced."""
         replaced = {
-            i: self._times_loss_scale(t)
+            i: _times(self._unit, t)
             for i, t in zip(self.domain, vector)
             if i in gradients
         }
@@ -214,7 +224,7 @@ class Climber:
             self.everything,
         )
         look = Look(loss, seen, gradients, rows)
-        clean = self.in_domain(gradients)
+        clean = self._shared(self.in_domain(gradients))
         by_position = dict(zip(self.domain, clean))
         rise = vectors.dot(
             [by_position[i] for i in perturbation], list(perturbation.values())
@@ -233,6 +243,8 @@ class Climber:
         perturbation: Gradients,
     ) -> Climb:
         perturbed = self.in_domain(gradients)
+        if any(map(self.method.has_own, ("combine", "correct", "next_state"))):
+            perturbed = self._shared(perturbed)
         combined = gradients
         if self.method.has_own("combine"):
             combined = self.from_domain(
@@ -257,8 +269,9 @@ class Climber:
         self, clean: Vector, method_state: State, rho: Tensor
     ) -> Gradients:
         chosen = [k for k, i in enumerate(self.domain) if i in self.perturbed]
+        gradients = [clean[k] for k in chosen]
         perturbation = self.method.perturb(
-            [clean[k] for k in chosen],
+            gradients,
             [Weight(self.weights[i], self._kinds[i]) for i in self.perturbed],
             rho,
             {name: _chosen(v, chosen) for name, v in method_state.items()},
@@ -292,7 +305,7 @@ class Climber:
     ) -> tuple[Tensor, Seen, Gradients]:
         def scaled(weights: Vector) -> tuple[Tensor, tuple[Tensor, Seen]]:
             value, seen = loss(weights)
-            return self._times_loss_scale(value), (value, seen)
+            return _times(self._loss_scale, value), (value, seen)
 
         _, (value, seen), gradients = backend.value_and_gradients(
             scaled, weights, wanted
@@ -304,15 +317,14 @@ class Climber:
         }
         return value, seen, found
 
-    def _times_loss_scale(self, value: Tensor) -> Tensor:
-        if self._loss_scale is None:
-            return value
-        return value * ops.cast(self._loss_scale, value.dtype)
+    def _shared(self, vector: Vector) -> Vector:
+        """Return what replicas that share a perturbation agree on."""
+        return backend.mean_over_replicas(vector) if self._is_global else vector
 
     def _unscaled(self, gradient: Tensor) -> Tensor:
-        if self._loss_scale is None:
+        if self._unit is None:
             return gradient
-        return gradient / ops.cast(self._loss_scale, gradient.dtype)
+        return gradient / ops.cast(self._unit, gradient.dtype)
 
 
 def domain(
@@ -320,6 +332,12 @@ def domain(
 ) -> list[int]:
     """Return the positions of the variables that the method sees."""
     return everything if method.has_own("combine") else perturbed
+
+
+def _times(factor: Tensor | None, tensor: Tensor) -> Tensor:
+    if factor is None:
+        return tensor
+    return tensor * ops.cast(factor, tensor.dtype)
 
 
 def _chosen(entry: Any, positions: list[int]) -> Any:

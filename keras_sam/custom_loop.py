@@ -104,7 +104,6 @@ def sharpness_aware_gradients(
         weights,
         [kinds.kind_by_name(variable) for variable in variables],
         positions,
-        None,
     )
     if state is None:
         seen_by_method = domain(method, positions, positions)

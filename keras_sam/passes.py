@@ -189,7 +189,6 @@ class Passes:
             )
             tracker = self.model._sam.tracker
             if rise is not None:
-                rise = backend.unscale_loss_for_distribution(rise)
                 tracker.update_state(*self._unless_skipped(rise))
             logs = {**logs, tracker.name: tracker.result()}
         return logs, self._updated(scope, seen.state)

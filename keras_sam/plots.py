@@ -24,17 +24,18 @@ def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
     axis.axvline(result.rho, color="#d1661a", linewidth=1, linestyle="--")
     axis.annotate(
         f"suggested: {result.rho:.4g}",
-        (result.rho, 1),
+        (result.rho, 0),
         xycoords=("data", "axes fraction"),
-        xytext=(4, -12),
+        xytext=(4, 6),
         textcoords="offset points",
         color="#d1661a",
     )
     axis.set_xscale("log", base=2)
-    axis.set_yscale("symlog", linthresh=1)
+    axis.set_xticks(result.rhos, [f"{rho:.3g}" for rho in result.rhos])
+    axis.set_yscale("log" if min(rises) > 0 else "linear")
     axis.set_xlabel("rho")
     axis.set_ylabel("rise of the loss at w + e, %")
-    axis.set_title(result.method)
+    axis.set_title(f"{result.method}, loss at w {result.loss:.4g}")
     return axis
 
 

@@ -45,6 +45,7 @@ class Step:
             kinds.kinds(model),
             kinds.perturbed(model, self.settings.perturb),
             backend.loss_scale(model.optimizer),
+            self.settings.perturbation == "global",
         )
         self.method = model.sam.method
         self._optimizer = model.optimizer
@@ -55,6 +56,16 @@ class Step:
 
     def run(self, state: list[Tensor]) -> Outcome:
         """Return what the step does from `state`."""
+        outcome = self._run(state)
+        remembered, correction = backend.mean_over_replicas(
+            (self.method_state(outcome.state), outcome.correction)
+        )
+        return outcome._replace(
+            state=self.with_method_state(outcome.state, remembered),
+            correction=correction,
+        )
+
+    def _run(self, state: list[Tensor]) -> Outcome:
         rho = self.settings.rho_at(self._optimizer)
         if _is_always_zero(rho):
             return self.one_pass(state, rho)
@@ -75,9 +86,11 @@ class Step:
     def _stay(self, look: Look, remembered: State, rho: Tensor) -> Outcome:
         clean = self.climber.in_domain(look.gradients)
         gradients = look.gradients
-        if self.method.has_own("combine"):  # dense, as after a second pass
+        is_plain = _is_always_zero(rho)
+        if self.method.has_own("combine") and not is_plain:
+            # Dense, as after a second pass.
             gradients = self.climber.from_domain(clean, gradients)
-        if self.method.has_own("reuse") and not _is_always_zero(rho):
+        if self.method.has_own("reuse") and not is_plain:
             reused = self.method.reuse(clean, remembered)
             reused = [ops.where(rho > 0, r, g) for r, g in zip(reused, clean)]
             gradients = self.climber.from_domain(reused, gradients)
@@ -150,7 +163,9 @@ class Step:
     ) -> tuple[Tensor, State]:
         """Return whether there is a second pass, and what to remember."""
         return self.method.decide(
-            statistic, self._optimizer.iterations, self.method_state(state)
+            backend.mean_over_replicas(statistic),
+            self._optimizer.iterations,
+            self.method_state(state),
         )
 
     def _leading_of_batch(self) -> Rows | None:

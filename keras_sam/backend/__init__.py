@@ -45,6 +45,8 @@ from keras_sam.backend.state import SavedState
 
 if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import densify
+    from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
+    from keras_sam.backend.tensorflow.autodiff import num_replicas
     from keras_sam.backend.tensorflow.autodiff import read
     from keras_sam.backend.tensorflow.autodiff import scan
     from keras_sam.backend.tensorflow.autodiff import value_and_gradients

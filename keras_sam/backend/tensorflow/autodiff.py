@@ -54,6 +54,21 @@ def densify(gradient: Tensor) -> Tensor:
     return tf.convert_to_tensor(gradient)
 
 
+def num_replicas() -> int:
+    """Return how many replicas take each step together."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def mean_over_replicas(nest: Any) -> Any:
+    """Return the mean of tensors over the replicas that call this."""
+    tensors = tf.nest.flatten(nest)
+    if num_replicas() == 1 or not tensors:
+        return nest
+    context = tf.distribute.get_replica_context()
+    mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+    return tf.nest.pack_sequence_as(nest, mean)
+
+
 def scan(
     function: Callable[[Any, Tensor], tuple[Any, Any]],
     carry: Any,

@@ -16,12 +16,39 @@ from keras_sam.types import Batch
 from keras_sam.types import Tensor
 
 
+def _refuse_collective_in_conditional(model: keras.Model) -> None:
+    """Raise where replicas would have to talk inside a conditional."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return
+    sam = model.sam
+    if isinstance(sam.perturbation, int):
+        raise NotImplementedError(
+            "A perturbation shared by groups of replicas is not available on "
+            "the TensorFlow backend. "
+            f"Received: perturbation={sam.perturbation}"
+        )
+    talks = sam.perturbation == "global" or sam.method.has_own("statistic")
+    is_conditional = not isinstance(sam.rho, float) or sam.method.has_own(
+        "is_due"
+    )
+    if talks and is_conditional:
+        raise NotImplementedError(
+            "With several replicas, a schedule as `rho` and a method that is "
+            'not due at every step need `perturbation="replica"` and a method '
+            "that decides nothing between the passes: TensorFlow allows no "
+            "communication inside a conditional. Received: "
+            f"method={sam.method!r}, rho={sam.rho!r}, "
+            f"perturbation={sam.perturbation!r}"
+        )
+
+
 class Trainer:
     """Replaces the train step of `keras.Model`; `SAMModel` mixes it in."""
 
     def make_train_function(self, force: bool = False) -> Any:
         """Check the model before the first step is traced."""
         refuse_raw_variables(self)
+        _refuse_collective_in_conditional(self)
         return super().make_train_function(force)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
