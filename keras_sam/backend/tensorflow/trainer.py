@@ -27,18 +27,22 @@ def _refuse_collective_in_conditional(model: keras.Model) -> None:
             "the TensorFlow backend. "
             f"Received: perturbation={sam.perturbation}"
         )
-    talks = sam.perturbation == "global" or sam.method.has_own("statistic")
+    decides = sam.method.has_own("statistic")
     is_conditional = not isinstance(sam.rho, float) or sam.method.has_own(
         "is_due"
     )
-    if talks and is_conditional:
+    is_inside = is_conditional or decides or sam.num_microbatches > 1
+    if (sam.perturbation == "global" and is_inside) or (
+        decides and is_conditional
+    ):
         raise NotImplementedError(
-            "With several replicas, a schedule as `rho` and a method that is "
-            'not due at every step need `perturbation="replica"` and a method '
-            "that decides nothing between the passes: TensorFlow allows no "
-            "communication inside a conditional. Received: "
-            f"method={sam.method!r}, rho={sam.rho!r}, "
-            f"perturbation={sam.perturbation!r}"
+            "TensorFlow allows replicas no communication inside a conditional "
+            'or a loop. So `perturbation="global"` needs a constant `rho`, one '
+            "micro-batch, and a method with a second pass at every step; a "
+            "method that decides by its gradients needs a constant `rho`. "
+            f"Received: method={sam.method!r}, rho={sam.rho!r}, "
+            f"perturbation={sam.perturbation!r}, "
+            f"num_microbatches={sam.num_microbatches}"
         )
 
 
