@@ -69,12 +69,17 @@ class Parts:
             their rows in the batch.
         """
         gain = ops.cast(self.count, "float32")
+        part = backend.traced_once(
+            lambda carry, start, size: function(carry, Rows(start, size, gain))
+        )
         collected: list[Any] = []
         index = []
         for start, size, repeats in self._groups:
+            if len(self._groups) > 1:  # one graph for both sizes
+                size = ops.convert_to_tensor(size, "int32")
             num_rows = leading(Rows(start, size, gain)).size
             carry, output = backend.scan(
-                _of_size(function, size, gain),
+                part,
                 carry,
                 start,
                 size,
@@ -127,13 +132,13 @@ class _Sums:
             zeros if has_correction else [],
             keras.tree.map_structure(ops.zeros_like, remembered),
             ops.zeros(()),
-            ops.zeros(()),
+            ops.zeros((), "float32"),
         )
 
     def add(self, sums: Any, climb: Climb, share: Tensor) -> Any:
         """Return the sums with those of one part added."""
         gradients, correction, remembered, losses, rise = sums
-        loss = ops.cast(sum(climb.seen.losses), "float32")
+        loss = ops.cast(sum(climb.seen.losses), losses.dtype)
         return (
             self._added(gradients, climb.gradients, 0),
             self._added(correction, climb.correction, 1),
@@ -142,7 +147,7 @@ class _Sums:
                 remembered,
                 climb.method_state,
             ),
-            losses + share * loss,
+            losses + ops.cast(share, loss.dtype) * loss,
             rise + climb.rise,
         )
 
@@ -225,12 +230,6 @@ def _mean_statistic(
 
     (_, total), _, _ = parts.scan(part, (state, ops.zeros(())), step.leading)
     return total / ops.cast(parts.count, total.dtype)
-
-
-def _of_size(
-    function: Callable[[Any, Rows], Any], size: Tensor, gain: Tensor
-) -> Callable[[Any, Tensor], Any]:
-    return lambda carry, start: function(carry, Rows(start, size, gain))
 
 
 def _is_known_zero(count: Tensor) -> bool:

@@ -49,6 +49,7 @@ if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import num_replicas
     from keras_sam.backend.tensorflow.autodiff import read
     from keras_sam.backend.tensorflow.autodiff import scan
+    from keras_sam.backend.tensorflow.autodiff import traced_once
     from keras_sam.backend.tensorflow.autodiff import value_and_gradients
 else:
     raise NotImplementedError(

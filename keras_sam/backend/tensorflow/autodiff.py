@@ -69,42 +69,53 @@ def mean_over_replicas(nest: Any) -> Any:
     return tf.nest.pack_sequence_as(nest, mean)
 
 
+def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose calls share their graph.
+
+    It is traced once for tensors of the same shapes and dtypes.
+    """
+    return tf.function(function, autograph=False)
+
+
 def scan(
-    function: Callable[[Any, Tensor], tuple[Any, Any]],
+    function: Callable[[Any, Tensor, Tensor], tuple[Any, Any]],
     carry: Any,
     start: Tensor,
-    step: Tensor,
-    count: Tensor,
     size: Tensor,
+    count: Tensor,
+    num_rows: Tensor,
     like: Any = None,
 ) -> tuple[Any, Any]:
-    """Call `carry, output = function(carry, start + i * step)` `count` times.
+    """Call a function on consecutive parts of the same size.
 
-    The function is traced once, whatever `count` is.
+    That is, `carry, output = function(carry, start + i * size, size)` for i
+    from 0 to `count - 1`.
 
     Args:
-        function: Keeps the structure, shapes and dtypes of `carry`. Returns a
-            new carry and a nest of tensors of shape `(size, ...)`.
+        function: What `traced_once` returned. Keeps the structure, shapes and
+            dtypes of `carry`. Returns a new carry and a nest of tensors of
+            shape `(num_rows, ...)`.
         carry: Nest of tensors.
-        start: Integer scalar, the first argument.
-        step: Integer scalar, the difference of two arguments.
+        start: Integer scalar, where the first part starts.
+        size: Integer scalar, the size of each part.
         count: Integer scalar >= 0; >= 1 if `like` is `None`.
-        size: Integer scalar, the first dimension of every output.
+        num_rows: Integer scalar, the first dimension of every output.
         like: Nest of tensors of shape `(n, ...)` with the dimensions of the
             outputs after the first, which may be known only at run time.
 
     Returns:
-        The last carry, and the outputs of shape `(count * size, ...)`.
+        The last carry, and the outputs of shape `(count * num_rows, ...)`.
     """
     if tf.executing_eagerly():
+        function = function.python_function
         outputs = [] if like is None else [tf.nest.map_structure(_none_of, like)]
         for i in range(int(count)):
-            carry, output = function(carry, start + i * step)
+            carry, output = function(carry, start + i * size, size)
             outputs.append(output)
         return carry, tf.nest.map_structure(_concatenate, *outputs)
 
-    traced = tf.function(function, autograph=False).get_concrete_function(
-        carry, tf.convert_to_tensor(start)
+    traced = function.get_concrete_function(
+        carry, tf.convert_to_tensor(start), size
     )
     specs = traced.structured_outputs[1]
     arrays = tf.nest.map_structure(
@@ -115,7 +126,7 @@ def scan(
     )
 
     def body(i: Tensor, carry: Any, arrays: Any) -> tuple[Tensor, Any, Any]:
-        carry, output = traced(carry, start + i * step)
+        carry, output = traced(carry, start + i * size, size)
         return (
             i + 1,
             carry,
@@ -132,7 +143,7 @@ def scan(
             rest = tf.shape(like)[1:]
         stacked = tf.raw_ops.TensorListStack(
             input_handle=array.flow,
-            element_shape=tf.concat([[size], tf.cast(rest, tf.int32)], 0),
+            element_shape=tf.concat([[num_rows], tf.cast(rest, tf.int32)], 0),
             element_dtype=array.dtype,
         )
         result = tf.reshape(stacked, tf.concat([[-1], tf.shape(stacked)[2:]], 0))
