@@ -5,6 +5,9 @@ float64. A square below about 1e-38 is zero there, so a vector whose norm is
 below about 1e-19 counts as the zero vector.
 """
 
+import functools
+import math
+
 import keras
 from keras import ops
 
@@ -42,7 +45,7 @@ def scale(factor: Tensor, vector: Vector) -> Vector:
     """Return `factor * vector`, multiplied in the accumulation dtype."""
     wide = [_accumulable(t) for t in vector]
     return [
-        ops.cast(w * ops.cast(factor, w.dtype), t.dtype)
+        ops.cast(w * ops.convert_to_tensor(factor, w.dtype), t.dtype)
         for w, t in zip(wide, vector)
     ]
 
@@ -55,10 +58,10 @@ def multiply(first: Vector, second: Vector) -> Vector:
 def dot(first: Vector, second: Vector) -> Tensor:
     """Return the inner product, a scalar; 0 for empty vectors."""
     products = (
-        ops.sum(_accumulable(a) * _accumulable(b))
+        ops.sum(ops.multiply(_accumulable(a), _accumulable(b)))
         for a, b in zip(first, second)
     )
-    return sum(products, start=ops.zeros(()))
+    return functools.reduce(ops.add, products, ops.zeros((), "float32"))
 
 
 def norm(vector: Vector) -> Tensor:
@@ -69,12 +72,15 @@ def norm(vector: Vector) -> Tensor:
 def with_norm(length: Tensor, vector: Vector) -> Vector:
     """Return the vector of norm `length` in the direction of `vector`.
 
-    The zero vector stays zero; a vector with a non-finite element gives
-    non-finite elements, so that nobody mistakes it for a small one.
+    The zero vector stays zero. A vector with a non-finite element, or whose
+    norm overflows, gives non-finite elements, so that nobody mistakes it for a
+    small one.
     """
     size = norm(vector)
     is_zero = size == 0
-    quotient = ops.cast(length, size.dtype) / ops.where(is_zero, 1.0, size)
+    length = ops.convert_to_tensor(length, size.dtype)
+    quotient = length / ops.where(is_zero, 1.0, size)
+    quotient = ops.where(ops.isfinite(size), quotient, math.nan)
     return scale(ops.where(is_zero, 0.0, quotient), vector)
 
 
