@@ -20,8 +20,9 @@ MODES = {
 def _same_start():
     """Seed every generator, and undo what a test changes globally."""
     keras.utils.set_random_seed(0)
-    policy = keras.config.dtype_policy()
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
     yield
+    keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(policy)
 
 

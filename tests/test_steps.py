@@ -11,9 +11,11 @@ NUM_FEATURES = 3
 NUM_HIDDEN = 4
 
 # Relative to the largest number compared. What a step adds to a weight comes
-# from a chain of about twenty float32 operations, each off by up to 2^-24.
-TOLERANCE = 20 * 2**-24
+# from a chain of about twenty operations, each off by up to 2^-24 in float32.
+NUM_ROUNDINGS = 20
 
+NUM_EXAMPLES = 12
+NUM_EPOCHS = 2
 BATCH_SIZE = 5
 LEARNING_RATE = 0.1
 PENALTY = 0.1
@@ -40,11 +42,11 @@ def tanh_network(**layer):
 PROBLEMS = [linear_regression, logistic_regression, tanh_network]
 
 
-def examples(number):
+def examples():
     generator = np.random.default_rng(1)
-    x = generator.normal(size=(number, NUM_FEATURES)).astype("float32")
-    y = generator.integers(0, 2, size=(number, 1)).astype("float32")
-    sample_weight = generator.uniform(0.5, 1.5, number).astype("float32")
+    x = generator.normal(size=(NUM_EXAMPLES, NUM_FEATURES)).astype("float32")
+    y = generator.integers(0, 2, size=(NUM_EXAMPLES, 1)).astype("float32")
+    sample_weight = generator.uniform(0.5, 1.5, NUM_EXAMPLES).astype("float32")
     return x, y, sample_weight
 
 
@@ -77,15 +79,15 @@ class Recorder(keras.callbacks.Callback):
         self.sharpness.append(logs["sharpness"])
 
 
-def reference_steps(problem, method, weight, data, epochs, **arguments):
-    x, y, sample_weight = (array.astype("float64") for array in data)
+def reference_steps(problem, method, weight, **arguments):
+    x, y, sample_weight = (array.astype("float64") for array in examples())
     rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(x), BATCH_SIZE)]
     batches = [(x[i], y[i, 0], sample_weight[i]) for i in rows]
     return reference.train(
         problem,
         reference.METHODS[method],
         weight,
-        epochs * batches,
+        NUM_EPOCHS * batches,
         rho=RHO[method],
         learning_rate=LEARNING_RATE,
         **arguments,
@@ -96,24 +98,19 @@ def assert_same_training(
     make,
     method,
     mode,
-    number=12,
-    epochs=2,
     momentum=0.0,
-    layer_arguments=None,
     penalty=0.0,
     **settings,
 ):
     """Compare weights, loss and sharpness after each step of `fit`."""
-    problem, layers, loss = make(**(layer_arguments or {}))
+    problem, layers, loss = make()
     model = sam_model(layers, method=method, rho=RHO[method], **settings)
     model.compile(keras.optimizers.SGD(LEARNING_RATE, momentum), loss, **mode)
-    x, y, sample_weight = data = examples(number)
+    x, y, sample_weight = examples()
     steps = reference_steps(
         reference.with_penalty(problem, penalty),
         method,
         flat(model.get_weights()),
-        data,
-        epochs,
         momentum=momentum,
         **settings,
     )
@@ -123,35 +120,39 @@ def assert_same_training(
         y,
         sample_weight=sample_weight,
         batch_size=BATCH_SIZE,
-        epochs=epochs,
+        epochs=NUM_EPOCHS,
         shuffle=False,
         verbose=0,
         callbacks=[recorder],
     )
-    assert_close(recorder.weights, [step.weight for step in steps])
+    weights = [step.weight for step in steps]
+    assert_close(recorder.weights, weights, keras.config.floatx())
     # `fit` logs running means: of the loss over examples, of the sharpness
     # over batches.
     num_seen = [step.num_seen for step in steps]
-    loss = running_means([step.loss for step in steps], num_seen, epochs)
+    loss = running_means([step.loss for step in steps], num_seen)
     assert_close(recorder.loss, loss)
     sharpness = running_means(
-        [step.sharpness for step in steps], np.ones(len(steps)), epochs
+        [step.sharpness for step in steps], np.ones(len(steps))
     )
     # It is the difference of two losses, and has their rounding.
     assert_close(recorder.sharpness + loss, sharpness + loss)
 
 
-def running_means(values, weights, epochs):
-    values = np.reshape(values, (epochs, -1))
-    weights = np.reshape(weights, (epochs, -1))
+def running_means(values, weights):
+    values = np.reshape(values, (NUM_EPOCHS, -1))
+    weights = np.reshape(weights, (NUM_EPOCHS, -1))
     means = np.cumsum(values * weights, axis=1) / np.cumsum(weights, axis=1)
     return means.ravel()
 
 
-def assert_close(actual, expected):
-    largest = np.max(np.abs(expected))
+def assert_close(actual, expected, dtype="float32"):
+    rounding = np.finfo(dtype).eps / 2
     np.testing.assert_allclose(
-        actual, expected, rtol=0, atol=TOLERANCE * largest
+        actual,
+        expected,
+        rtol=0,
+        atol=NUM_ROUNDINGS * rounding * np.max(np.abs(expected)),
     )
 
 
@@ -159,6 +160,19 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize("make", PROBLEMS)
 def test_every_step_is_that_of_the_paper(make, method, mode):
     assert_same_training(make, method, mode)
+
+
+@pytest.mark.parametrize("method", RHO)
+@pytest.mark.parametrize("num_microbatches", [1, 3])
+def test_every_step_in_float64(method, num_microbatches):
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    assert_same_training(
+        tanh_network,
+        method,
+        {"jit_compile": False},
+        num_microbatches=num_microbatches,
+    )
 
 
 @pytest.mark.parametrize(
