@@ -1,0 +1,315 @@
+"""Tables of what the contract tests run on.
+
+A new method joins by one row in `METHODS`, a new kind of model by a function
+in `models.py` and one row in `MODELS`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_sam
+from tests import models
+
+METHODS = {
+    "sam": {"method": "sam"},
+    "asam": {"method": "asam"},
+    "gsam": {"method": "gsam"},
+    "weighted_sam": {"method": "weighted_sam"},
+    "friendly_sam": {"method": "friendly_sam"},
+    "vasso": {"method": "vasso"},
+    "stable_sam": {"method": "stable_sam"},
+    "momentum_sam": {"method": "momentum_sam"},
+    "look_sam": {"method": "look_sam"},
+    "ae_sam": {"method": "ae_sam"},
+}
+"""Arguments of `SAMModel`."""
+
+NUM_EXAMPLES = 20
+BATCH_SIZE = 8  # So that the last of three batches has four examples.
+
+_random = np.random.default_rng(7)
+
+
+def _normal(*shape):
+    return _random.normal(size=(NUM_EXAMPLES, *shape)).astype("float32")
+
+
+FEATURES = _normal(6)
+FEW_FEATURES = _normal(4)
+SEQUENCES = _normal(5, 6)
+IMAGES = _normal(8, 8, 3)
+TOKENS = _random.integers(0, 9, size=(NUM_EXAMPLES, 5))
+TOKENS[:, -1] = 0  # Every example ends in padding, none is all padding.
+TOKENS[:, 0] = 1
+
+CLASSES = _random.integers(0, 3, size=NUM_EXAMPLES)
+CLASSES[:3] = [0, 1, 2]
+TOKEN_CLASSES = _random.integers(0, 3, size=(NUM_EXAMPLES, 5))
+REAL = _normal(1)
+ONE_HOT = keras.utils.to_categorical(CLASSES, 3).astype("float32")
+SIGNS = 2 * ONE_HOT - 1
+
+
+class Task(NamedTuple):
+    """A model, and what it can be trained on.
+
+    Attributes:
+        build: Takes the arguments of `SAMModel`, or `None` for a plain model.
+        x: Nest of arrays.
+        y: Nest of arrays.
+        loss: For `compile`.
+        metrics: For `compile`.
+    """
+
+    build: Callable[[dict[str, Any] | None], keras.Model]
+    x: Any = FEATURES
+    y: Any = CLASSES
+    loss: Any = "sparse_categorical_crossentropy"
+    metrics: Any = ("accuracy",)
+
+
+MODELS = {
+    "dense": Task(models.dense),
+    "dict_inputs": Task(
+        models.dict_inputs,
+        {"first": FEATURES, "second": FEW_FEATURES},
+        {"kind": CLASSES, "size": REAL},
+        {"kind": "sparse_categorical_crossentropy", "size": "mse"},
+        {"kind": "accuracy", "size": "mae"},
+    ),
+    "tuple_inputs": Task(
+        models.tuple_inputs,
+        (FEATURES, FEW_FEATURES),
+        (CLASSES, REAL),
+        ["sparse_categorical_crossentropy", "mae"],
+        [["accuracy"], ["mse"]],
+    ),
+    "list_outputs": Task(
+        models.list_outputs,
+        FEATURES,
+        [CLASSES, REAL],
+        ["sparse_categorical_crossentropy", "huber"],
+        [["accuracy"], []],
+    ),
+    "sequential": Task(models.sequential),
+    "unbuilt_sequential": Task(models.unbuilt_sequential),
+    "subclass": Task(models.subclass),
+    "adopted_subclass": Task(models.adopted_subclass),
+    "functional_subclass": Task(models.functional_subclass),
+    "without_training_argument": Task(models.without_training_argument),
+    "batch_norm_dropout": Task(models.batch_norm_dropout),
+    "noise": Task(models.noise),
+    "shared_layer": Task(models.shared_layer),
+    "nested_model": Task(models.nested_model),
+    "frozen_layers": Task(models.frozen_layers),
+    "regularized": Task(models.regularized),
+    "unused_weights": Task(models.unused_weights),
+    "lstm": Task(models.lstm, SEQUENCES),
+    "gru_dropout": Task(models.gru_dropout, SEQUENCES),
+    "attention": Task(models.attention, SEQUENCES),
+    "masked_embedding": Task(models.masked_embedding, TOKENS, TOKEN_CLASSES),
+    "conv_batch_norm": Task(models.conv_batch_norm, IMAGES),
+}
+
+_losses = keras.losses
+LOSSES = {
+    "binary_crossentropy": (_losses.BinaryCrossentropy, ONE_HOT),
+    "binary_focal": (_losses.BinaryFocalCrossentropy, ONE_HOT),
+    "categorical_crossentropy": (
+        lambda: _losses.CategoricalCrossentropy(label_smoothing=0.1),
+        ONE_HOT,
+    ),
+    "categorical_focal": (_losses.CategoricalFocalCrossentropy, ONE_HOT),
+    "categorical_generalized": (
+        _losses.CategoricalGeneralizedCrossEntropy,
+        CLASSES,
+    ),
+    "categorical_hinge": (_losses.CategoricalHinge, ONE_HOT),
+    "circle": (_losses.Circle, CLASSES),
+    "cosine_similarity": (_losses.CosineSimilarity, ONE_HOT),
+    "dice": (_losses.Dice, ONE_HOT),
+    "hinge": (_losses.Hinge, SIGNS),
+    "huber": (lambda: _losses.Huber(0.3), ONE_HOT),
+    "kl_divergence": (_losses.KLDivergence, ONE_HOT),
+    "log_cosh": (_losses.LogCosh, ONE_HOT),
+    "mae": (_losses.MeanAbsoluteError, ONE_HOT),
+    "mape": (_losses.MeanAbsolutePercentageError, ONE_HOT + 1),
+    "mse_sum": (lambda: _losses.MeanSquaredError(reduction="sum"), ONE_HOT),
+    "msle": (_losses.MeanSquaredLogarithmicError, ONE_HOT),
+    "poisson": (_losses.Poisson, ONE_HOT),
+    "sparse_ignoring_a_class": (
+        lambda: _losses.SparseCategoricalCrossentropy(ignore_class=2),
+        CLASSES,
+    ),
+    "squared_hinge": (_losses.SquaredHinge, SIGNS),
+    "tversky": (_losses.Tversky, ONE_HOT),
+    "function": (
+        lambda: lambda y, p: keras.ops.mean(keras.ops.abs(y - p) ** 3),
+        ONE_HOT,
+    ),
+}
+"""A loss of three probabilities, and targets for it."""
+
+_WEIGHTS = np.linspace(0.1, 2.0, NUM_EXAMPLES).astype("float32")
+_CLASS_WEIGHT = {0: 0.5, 1: 2.0, 2: 1.0}
+
+
+class Batches(keras.utils.PyDataset):
+    """Slices of arrays."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return -(-NUM_EXAMPLES // BATCH_SIZE)
+
+    def __getitem__(self, index):
+        rows = slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE)
+        return keras.tree.map_structure(lambda a: a[rows], self.arrays)
+
+
+def _forever(batches):
+    while True:
+        for i in range(len(batches)):
+            yield batches[i]
+
+
+def _dataset(*arrays):
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(BATCH_SIZE)
+
+
+DATA = {
+    "arrays": lambda x, y: {"x": x, "y": y, "batch_size": BATCH_SIZE},
+    "validation": lambda x, y: {
+        "x": x,
+        "y": y,
+        "batch_size": BATCH_SIZE,
+        "validation_split": 0.25,
+    },
+    "tensors": lambda x, y: {
+        "x": tf.constant(x),
+        "y": tf.constant(y),
+        "batch_size": BATCH_SIZE,
+    },
+    "sample_weight": lambda x, y: {
+        "x": x,
+        "y": y,
+        "batch_size": BATCH_SIZE,
+        "sample_weight": _WEIGHTS,
+    },
+    "class_weight": lambda x, y: {
+        "x": x,
+        "y": y,
+        "batch_size": BATCH_SIZE,
+        "class_weight": _CLASS_WEIGHT,
+    },
+    "dataset": lambda x, y: {"x": _dataset(x, y)},
+    "weighted_dataset": lambda x, y: {"x": _dataset(x, y, _WEIGHTS)},
+    "static_dataset": lambda x, y: {
+        "x": tf.data.Dataset
+        .from_tensor_slices((x, y))
+        .batch(BATCH_SIZE, drop_remainder=True)
+        .repeat(),
+        "steps_per_epoch": 3,
+    },
+    "generator": lambda x, y: {
+        "x": _forever(Batches(x, y)),
+        "steps_per_epoch": 3,
+    },
+    "py_dataset": lambda x, y: {"x": Batches(x, y)},
+    "weighted_py_dataset": lambda x, y: {
+        "x": Batches(x, y),
+        "class_weight": _CLASS_WEIGHT,
+    },
+}
+"""Arguments of `fit`, from examples and classes."""
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+EXECUTIONS = {
+    "graph": {"jit_compile": False},
+    "eager": {"run_eagerly": True},
+    "jit": {"jit_compile": True},
+    "steps": {"steps_per_execution": 3},
+}
+"""Arguments of `compile`."""
+
+
+def cycle(*tables):
+    """Return rows of names, as many as the longest table has.
+
+    Each name of each table is in some row, and two tables meet in different
+    pairs: a table of n names moves on by one every time it has gone round.
+    """
+    tables = [list(table) for table in tables]
+    longest = max(len(table) for table in tables)
+    return [
+        tuple(table[(i + i // len(table)) % len(table)] for table in tables)
+        for i in range(longest)
+    ]
+
+
+def train(task, settings, data="arrays", optimizer=None, **compile_arguments):
+    """Build, compile and fit a model for two epochs; return it and the logs.
+
+    Args:
+        task: `Task`.
+        settings: Arguments of `SAMModel`; `None` for a plain model.
+        data: A key of `DATA`.
+        optimizer: Makes an optimizer.
+        **compile_arguments: For `compile`.
+
+    Returns:
+        The model, and the history of the logs.
+    """
+    keras.utils.set_random_seed(1)
+    model = task.build(settings)
+    if optimizer:
+        compile_arguments["optimizer"] = optimizer()
+    compile_model(model, task, **compile_arguments)
+    keras.utils.set_random_seed(2)
+    history = model.fit(
+        **DATA[data](task.x, task.y), epochs=2, shuffle=False, verbose=0
+    )
+    return model, history.history
+
+
+def compile_model(model, task, **arguments):
+    """Compile a model with the loss and metrics of a task."""
+    metrics = task.metrics
+    defaults = {
+        "optimizer": keras.optimizers.SGD(0.1, momentum=0.9),
+        "loss": task.loss,
+        "metrics": list(metrics) if type(metrics) is tuple else metrics,
+    }
+    model.compile(**{**defaults, **arguments})
+
+
+def state(model):
+    """Return everything that training of the plain model changes."""
+    own = []
+    if isinstance(model, keras_sam.SAMModel):
+        own = [*model._sam.variables, *model._sam.tracker.variables]
+    own = {id(v) for v in own}
+    variables = [
+        *model.variables,
+        *model.optimizer.variables,
+        *model.metrics_variables,
+    ]
+    return values(v for v in variables if id(v) not in own)
+
+
+def values(variables):
+    """Return variables as arrays."""
+    return [v.numpy() for v in variables]
+
+
+def assert_same(first, second):
+    """Assert that two nests of arrays are equal bit for bit."""
+    keras.tree.map_structure(np.testing.assert_array_equal, first, second)

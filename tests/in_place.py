@@ -1,0 +1,82 @@
+"""Sharpness-aware steps as one would write them by hand, on variables.
+
+Add the perturbation to the weights, run the second pass, take it off again.
+Nothing here comes from `keras_sam`.
+"""
+
+import keras
+import tensorflow as tf
+
+RHO = {"sam": 0.1, "asam": 1.0}
+"""The methods there are, each with a radius that leaves its mark."""
+
+
+def perturbation(name, gradients, variables, rho):
+    """Foret et al., 2021, equation 2; Kwon et al., 2021, equation 8."""
+    metric = [tf.ones_like(g) for g in gradients]
+    if name == "asam":
+        metric = [
+            tf.abs(v) + 0.01 if v.name not in ("bias", "beta") else m
+            for v, m in zip(variables, metric)
+        ]
+    norm = tf.linalg.global_norm([m * g for m, g in zip(metric, gradients)])
+    return [rho * m * m * g / norm for m, g in zip(metric, gradients)]
+
+
+class InPlace:
+    """The train step; to be mixed into a `keras.Model` that runs eagerly."""
+
+    def train_step(self, data):
+        data = keras.utils.unpack_x_y_sample_weight(data)
+        before = read(self.non_trainable_variables)
+        gradients, loss, y_pred = self.differentiate(*data)
+        self._loss_tracker.update_state(
+            loss, len(keras.tree.flatten(data[0])[0])
+        )
+        logs = self.compute_metrics(data[0], data[1], y_pred, data[2])
+
+        state = self.non_trainable_variables + self.metrics_variables
+        after = read(state)
+        weights = read(self.trainable_variables)
+        self.perturb(gradients)
+        write(self.non_trainable_variables, before)
+        gradients, _, _ = self.differentiate(*data)
+        write(self.trainable_variables, weights)
+        write(state, after)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return logs
+
+    def differentiate(self, x, y, sample_weight):
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, self.trainable_variables), loss, y_pred
+
+    def perturb(self, gradients):
+        scale = self.optimizer.scale_loss(1.0)
+        found = [
+            (v, tf.convert_to_tensor(g) / scale)
+            for v, g in zip(self.trainable_variables, gradients)
+            if g is not None
+        ]
+        variables, gradients = zip(*found)
+        climb = perturbation(self.method, gradients, variables, self.rho)
+        for variable, e in zip(variables, climb):
+            variable.assign_add(e)
+
+
+def read(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def write(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
+def in_place(model, method="sam", rho=0.05):
+    """Return the model with the train step above."""
+    model.method, model.rho = method, rho
+    model.__class__ = type("InPlace", (InPlace, type(model)), {})
+    return model
