@@ -10,13 +10,18 @@ Private Keras names that this folder relies on, each covered by
 | `Model._call_has_training_arg` | whether `call` takes `training` |
 | `Model._flatten_layers` | every layer, also inside composite layers |
 | `Model._flatten_metrics_in_order` | the list that `train_on_batch` returns |
-| `Model._get_metrics_result_or_logs` | what `fit` logs at the end of an epoch |
+| `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
+| `Model._symbolic_build` | creates the variables of loss and metrics |
 | `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
-| `KerasSaveable` | an object with variables that is saved with the model |
+| `functional_init_arguments` | whether arguments are inputs and outputs |
+| `functional_like_constructor` | whether a constructor takes these |
+| `default`, `is_default` | whether a subclass has its own `get_config` |
+| `KerasSaveable`, `KerasSaveable._obj_type` | is saved with the model |
+| `GLOBAL_CUSTOM_NAMES` | under which name a class is saved |
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
-| `global_seed_generator` (the global attribute) | unseeded random layers |
+| `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 
 import keras

@@ -1,0 +1,244 @@
+"""The private Keras names that the package relies on, one by one.
+
+A release of Keras that changes one of them fails here, by name.
+"""
+
+import ast
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask
+from keras.src.backend.common import global_state
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
+from keras.src.models.model import functional_init_arguments
+from keras.src.random.seed_generator import global_seed_generator
+from keras.src.saving import object_registration
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils import python_utils
+
+from keras_sam import backend
+
+FOLDER = pathlib.Path(backend.__file__).parent
+
+# `fit` calls it, and `saving` does; the package never.
+CALLED_BY_KERAS = {"_get_metrics_result_or_logs", "_obj_type"}
+OWN = {"_sam"}  # Where a model keeps what `SAMModel` adds to it.
+
+
+def listed_names():
+    """Return the names in the first column of the table in the docstring."""
+    rows = re.findall(r"^\| (`.*?) \|", backend.__doc__, re.MULTILINE)
+    names = re.findall(r"`([\w.]+)`", " ".join(rows))
+    return {name.split(".")[-1] for name in names}
+
+
+def used_names(tree):
+    """Return private names of Keras in a module.
+
+    These are what it imports from `keras.src`, or takes from modules that it
+    imports from there, and attributes with a leading underscore of anything
+    but `self`.
+    """
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and node.module.startswith("keras.src")
+        for alias in node.names
+    }
+    attributes = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    modules = {owner for owner, _ in attributes if owner in imported}
+    return (imported - modules) | {
+        name
+        for owner, name in attributes
+        if owner in modules
+        or (re.match(r"_[a-z]", name) and owner not in ("self", "tf"))
+    }
+
+
+def test_table_lists_what_the_backend_uses():
+    used = set()
+    for path in FOLDER.rglob("*.py"):
+        used |= used_names(ast.parse(path.read_text()))
+    assert (used - OWN) | CALLED_BY_KERAS == listed_names()
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(1, kernel_regularizer="l2")(inputs)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+def test_call_has_training_arg(model):
+    class WithoutTraining(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    assert model._call_has_training_arg
+    assert not WithoutTraining()._call_has_training_arg
+
+
+def test_compute_loss_calls_a_compute_loss_without_training():
+    class Old(keras.Model):
+        def compute_loss(self, x, y, y_pred, sample_weight):
+            return x + y + y_pred + sample_weight
+
+    assert (
+        Old()._compute_loss(
+            x=1, y=20, y_pred=300, sample_weight=4000, training=True
+        )
+        == 4321
+    )
+
+
+def test_loss_tracker_is_the_mean_that_is_logged(model):
+    model.train_on_batch(np.zeros((1, 2)), np.zeros((1, 1)))
+    model.reset_metrics()
+    model._loss_tracker.update_state(2.0, sample_weight=3)
+    model._loss_tracker.update_state(6.0, sample_weight=1)
+    assert float(model.get_metrics_result()["loss"]) == 3.0
+
+
+def test_flatten_layers_gives_the_model_and_layers_at_any_depth():
+    inner = keras.layers.Dense(1)
+    outer = keras.layers.TimeDistributed(keras.Sequential([inner]))
+    model = keras.Sequential([outer])
+    found = list(model._flatten_layers())
+    assert found[0] is model
+    assert any(layer is inner for layer in found)
+
+
+def test_flatten_metrics_in_order(model):
+    model.train_on_batch(np.zeros((1, 2)), np.zeros((1, 1)))
+    logs = {"mae": 2.0, "loss": 1.0}
+    assert model._flatten_metrics_in_order(logs) == [1.0, 2.0]
+
+
+def test_get_metrics_result_or_logs_keeps_logs_with_an_entry_more(model):
+    model.train_on_batch(np.zeros((1, 2)), np.zeros((1, 1)))
+    logs = {"mae": 2.0, "loss": 1.0}
+    assert model._get_metrics_result_or_logs(logs) != logs
+    logs["sharpness"] = 3.0
+    assert model._get_metrics_result_or_logs(logs) == logs
+
+
+def test_symbolic_build_creates_the_variables_of_metrics(model):
+    assert len(model.metrics_variables) == 2
+    data = (np.zeros((1, 2)), np.zeros((1, 1)), None)
+    model._symbolic_build(data_batch=data)
+    assert len(model.metrics_variables) == 4
+
+
+def test_losses_override_replaces_losses_if_there_are_any(model):
+    assert float(model.losses[0]) > 0
+    model._losses_override = [7.0]
+    assert model.losses == [7.0]
+    model._losses_override = []
+    assert float(model.losses[0]) > 0
+
+
+def test_functional_is_what_model_makes_of_inputs_and_outputs(model):
+    assert type(model) is Functional
+
+
+def test_functional_init_arguments():
+    assert functional_init_arguments((1, 2), {})
+    assert functional_init_arguments((1,), {"outputs": 2})
+    assert functional_init_arguments((), {"inputs": 1, "outputs": 2})
+    assert not functional_init_arguments((), {"name": "model"})
+
+
+def test_functional_like_constructor():
+    class Own(keras.Model):
+        def __init__(self, width):
+            super().__init__()
+
+    class Any(keras.Model):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    assert functional_like_constructor(Functional)
+    assert functional_like_constructor(Any)
+    assert not functional_like_constructor(Own)
+
+
+def test_default_marks_a_method_that_is_not_overridden():
+    class Parent:
+        @python_utils.default
+        def method(self):
+            pass
+
+    class Child(Parent):
+        def method(self):
+            pass
+
+    assert python_utils.is_default(Parent().method)
+    assert not python_utils.is_default(Child().method)
+    assert python_utils.is_default(keras.Model().get_config)
+
+
+def test_saveable_attribute_of_a_model_is_saved_with_it(tmp_path):
+    class Note(KerasSaveable):
+        text = np.array([1.0])
+
+        def save_own_variables(self, store):
+            store["text"] = self.text
+
+        def load_own_variables(self, store):
+            self.text = np.array(store["text"])
+
+        def _obj_type(self):
+            return "Loss"
+
+    def network():
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.note = Note()
+        return model
+
+    first, second = network(), network()
+    first.note.text = np.array([2.0])
+    first.save_weights(tmp_path / "note.weights.h5")
+    second.load_weights(tmp_path / "note.weights.h5")
+    assert second.note.text == 2.0
+
+
+def test_global_custom_names_names_a_class_in_files():
+    class Substitute:
+        pass
+
+    object_registration.GLOBAL_CUSTOM_NAMES[Substitute] = "tests>Original"
+    name = keras.saving.get_registered_name(Substitute)
+    del object_registration.GLOBAL_CUSTOM_NAMES[Substitute]
+    assert name == "tests>Original"
+
+
+def test_loss_is_as_it_is_without_distribution():
+    assert float(unscale_loss_for_distribution(2.0)) == 2.0
+
+
+def test_masks_on_tensors():
+    tensor = keras.ops.zeros((2, 3))
+    assert get_keras_mask(tensor) is None
+    mask = keras.ops.ones((2,), "bool")
+    set_keras_mask(tensor, mask)
+    assert get_keras_mask(tensor) is mask
+
+
+def test_global_seed_generator_is_a_global_attribute():
+    generator = global_seed_generator()
+    found = global_state.get_global_attribute("global_seed_generator")
+    assert found is generator
+    assert isinstance(generator.state, keras.Variable)
