@@ -11,8 +11,7 @@ def correction_of(optimizer: keras.Optimizer, outcome: Outcome) -> Gradients:
     """Return what to subtract once the optimizer has been applied.
 
     The learning rate is that of the step to come. With gradient accumulation
-    each step carries its share. A step that dynamic loss scaling skips has no
-    correction either.
+    each step carries its share.
 
     Args:
         optimizer: The optimizer, not yet applied.
@@ -25,17 +24,6 @@ def correction_of(optimizer: keras.Optimizer, outcome: Outcome) -> Gradients:
         return {}
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     factor = inner.learning_rate / (inner.gradient_accumulation_steps or 1)
-    corrected = {
-        i: ops.cast(factor, t.dtype) * t for i, t in outcome.correction.items()
-    }
-    if inner is optimizer:
-        return corrected
-    is_finite = ops.all(
-        ops.stack(
-            [ops.all(ops.isfinite(t)) for t in outcome.gradients.values()]
-        )
-    )
     return {
-        i: ops.where(is_finite, t, ops.zeros_like(t))
-        for i, t in corrected.items()
+        i: ops.cast(factor, t.dtype) * t for i, t in outcome.correction.items()
     }

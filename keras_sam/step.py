@@ -22,6 +22,7 @@ from keras_sam.passes import set_masks
 from keras_sam.passes import state_variables
 from keras_sam.passes import take
 from keras_sam.passes import take_at
+from keras_sam.skipping import unless_skipped
 from keras_sam.types import Batch
 from keras_sam.types import State
 from keras_sam.types import Tensor
@@ -57,8 +58,15 @@ class Step:
     def run(self, state: list[Tensor]) -> Outcome:
         """Return what the step does from `state`."""
         outcome = self._run(state)
-        remembered, correction = backend.mean_over_replicas(
-            (self.method_state(outcome.state), outcome.correction)
+        new = (self.method_state(outcome.state), outcome.correction)
+        no_correction = keras.tree.map_structure(
+            ops.zeros_like, outcome.correction
+        )
+        remembered, correction = unless_skipped(
+            self._optimizer,
+            outcome.gradients,
+            backend.mean_over_replicas(new),
+            (self.method_state(state), no_correction),
         )
         return outcome._replace(
             state=self.with_method_state(outcome.state, remembered),
@@ -87,9 +95,6 @@ class Step:
         clean = self.climber.in_domain(look.gradients)
         gradients = look.gradients
         is_plain = _is_always_zero(rho)
-        if self.method.has_own("combine") and not is_plain:
-            # Dense, as after a second pass.
-            gradients = self.climber.from_domain(clean, gradients)
         if self.method.has_own("reuse") and not is_plain:
             reused = self.method.reuse(clean, remembered)
             reused = [ops.where(rho > 0, r, g) for r, g in zip(reused, clean)]
@@ -244,7 +249,8 @@ class Step:
     ) -> Outcome:
         """Return one of two outcomes, decided at run time if need be.
 
-        Both have gradients for the same variables.
+        Both have gradients for the same variables. They are made dense where
+        one of the outcomes may have them dense, and the other sparse.
         """
         if isinstance(condition, bool):
             return if_true() if condition else if_false()
@@ -254,7 +260,7 @@ class Step:
             outcome = make()
             positions[:] = [list(outcome.gradients), list(outcome.correction)]
             return (
-                list(outcome.gradients.values()),
+                self._dense(outcome.gradients),
                 list(outcome.correction.values()),
                 outcome.state,
                 outcome.logs,
@@ -269,6 +275,18 @@ class Step:
             state,
             logs,
         )
+
+    def _dense(self, gradients: Gradients) -> list[Tensor]:
+        method = self.method
+        dense: list[int] = []
+        if method.has_own("combine") or method.has_own("reuse"):
+            dense = self.climber.domain
+        if self.settings.num_microbatches > 1:
+            dense = self.climber.everything
+        return [
+            backend.densify(g) if i in dense else g
+            for i, g in gradients.items()
+        ]
 
     def _no_correction(self, clean: list[Tensor]) -> Gradients:
         if self.method.correct(clean, clean) is None:

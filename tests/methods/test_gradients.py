@@ -1,0 +1,168 @@
+"""Gradients that are zero, missing or sparse, for every method."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sam
+from keras_sam import schedules
+from tests import small_network
+from tests.conftest import MODES
+from tests.small_network import EAGER
+from tests.small_network import GRAPH
+from tests.test_methods import METHODS
+
+TOKENS = np.array([[1, 2, 1], [2, 2, 0], [1, 0, 0], [3, 1, 1]])
+TARGETS = np.array([[1.0], [-1.0], [0.5], [2.0]])
+NUM_STEPS = 4
+
+
+def steps(model, x, y, count=NUM_STEPS):
+    """Train on the same batch again and again; return the logs."""
+    return [model.train_on_batch(x, y, return_dict=True) for _ in range(count)]
+
+
+def token_model(make_first, mode, **settings):
+    """Return a model whose first layer takes tokens."""
+    inputs = keras.Input((3,), dtype="int32")
+    hidden = layers.Flatten()(make_first()(inputs))
+    outputs = layers.Dense(1)(layers.Activation("tanh")(hidden))
+    model = keras_sam.SAMModel(inputs, outputs, **settings)
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.normal(size=w.shape) for w in model.weights])
+    model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **mode)
+    return model
+
+
+class DenseEmbedding(layers.Layer):
+    """An embedding whose gradient is not sparse."""
+
+    def build(self, shape):
+        del shape
+        self.embeddings = self.add_weight(shape=(5, 2), name="embeddings")
+
+    def call(self, inputs):
+        return keras.ops.matmul(keras.ops.one_hot(inputs, 5), self.embeddings)
+
+
+def sparse_embedding():
+    return layers.Embedding(5, 2)
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_sparse_gradient_is_its_dense_equal(name, num_microbatches):
+    _, _, rho = METHODS[name]
+    assert_sparse_is_dense(name, EAGER, rho, num_microbatches)
+
+
+# Both branches of a conditional have to give the same kinds of gradients.
+@pytest.mark.parametrize(
+    "name, num_microbatches",
+    [*((name, 1) for name in METHODS), ("sam", 2), ("ae_sam", 2)],
+)
+def test_sparse_gradient_of_a_compiled_choice(name, num_microbatches):
+    _, _, rho = METHODS[name]
+    radius = schedules.Periodic(2, rho)
+    assert_sparse_is_dense(name, GRAPH, radius, num_microbatches)
+
+
+def assert_sparse_is_dense(name, mode, rho, num_microbatches):
+    # Tokens 1 and 2 are in the batch several times, 4 never.
+    models = [
+        token_model(
+            make,
+            mode,
+            method=METHODS[name][0],
+            rho=rho,
+            num_microbatches=num_microbatches,
+        )
+        for make in (sparse_embedding, DenseEmbedding)
+    ]
+    sparse_logs, dense_logs = [steps(m, TOKENS, TARGETS) for m in models]
+    for a, b in zip(*(m.get_weights() for m in models)):
+        # Duplicate rows are summed in another order: a few units in the last
+        # place in each of four steps.
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(sparse_logs, dense_logs):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rho_0_leaves_sparse_gradients_sparse(name):
+    # Without momentum, SGD subtracts each row of a sparse gradient by itself:
+    # in bits that is not the same as subtracting their sum.
+    after = []
+    for arguments in ({"method": METHODS[name][0], "rho": 0.0}, None):
+        inputs = keras.Input((3,), dtype="int32")
+        outputs = layers.Flatten()(layers.Embedding(5, 2, name="e")(inputs))
+        if arguments is None:
+            model = keras.Model(inputs, outputs)
+        else:
+            model = keras_sam.SAMModel(inputs, outputs, **arguments)
+        model.set_weights([np.random.default_rng(0).normal(size=(5, 2))])
+        model.compile(keras.optimizers.SGD(0.37), "mse", **EAGER)
+        steps(model, TOKENS, np.tile(TARGETS, 6))
+        after.append(model.get_weights())
+    small_network.assert_same(*after)
+
+
+class PartlyUnused(layers.Layer):
+    """Has a weight on which nothing depends."""
+
+    def build(self, shape):
+        self.unused = self.add_weight(shape=(2,), name="unused")
+        self.kernel = self.add_weight(shape=(shape[-1], 1), name="kernel")
+
+    def call(self, inputs):
+        return inputs @ self.kernel
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("name", METHODS)
+def test_weight_without_gradient_stays_and_changes_nothing(name):
+    method, _, rho = METHODS[name]
+    x, y, _ = small_network.examples(5)
+    after = []
+    for layer in (PartlyUnused(), layers.Dense(1, use_bias=False)):
+        inputs = keras.Input((3,))
+        model = keras_sam.SAMModel(
+            inputs, layer(inputs), method=method, rho=rho
+        )
+        layer.kernel.assign([[0.3], [-0.2], [0.1]])
+        model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **EAGER)
+        before = model.get_weights()
+        steps(model, x, y)
+        after.append(model.get_weights())
+        if isinstance(layer, PartlyUnused):
+            small_network.assert_same(after[0][:1], before[:1])
+    small_network.assert_same(after[0][1:], after[1])
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        *((name, "eager") for name in METHODS),
+        # A compiler may take a guarded quotient apart.
+        *((name, "jit") for name in ("gsam", "stable_sam", "look_sam")),
+    ],
+)
+def test_zero_gradient_moves_nothing(name, mode):
+    # The model is exact on the batch.
+    method, _, rho = METHODS[name]
+    inputs = keras.Input((3,))
+    model = keras_sam.SAMModel(
+        inputs,
+        layers.Dense(1, kernel_initializer="ones")(inputs),
+        method=method,
+        rho=rho,
+    )
+    model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **MODES[mode])
+    x = np.arange(6.0).reshape(2, 3)
+    before = model.get_weights()
+    logs = steps(model, x, x.sum(axis=1, keepdims=True))
+    small_network.assert_same(model.get_weights(), before)
+    assert logs == [{"loss": 0.0, "sharpness": 0.0}] * NUM_STEPS
+    for value in small_network.values(model.variables):
+        assert np.all(np.isfinite(value))
