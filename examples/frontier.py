@@ -1,4 +1,4 @@
-r"""Which method for which budget: cost against accuracy, with 40 % wrong labels.
+r"""Which method for which budget: cost against accuracy with noisy labels.
 
     python examples/frontier.py                     # CIFAR-10 from TFDS
     python examples/frontier.py --images FOLDER     # CIFAR-10 from strips

@@ -9,7 +9,6 @@ from keras import ops
 from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.methods.base import Method
-from keras_sam.passes import Passes
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
 from keras_sam.types import State
@@ -96,7 +95,7 @@ class Climber:
 
     def __init__(
         self,
-        passes: Passes,
+        passes: Any,
         method: Method,
         weights: Vector,
         kinds: list[str],
@@ -117,13 +116,13 @@ class Climber:
         num_replicas = backend.num_replicas()
         self._unit = loss_scale
         if num_replicas > 1:
-            self._unit = (1.0 if loss_scale is None else loss_scale)
+            self._unit = 1.0 if loss_scale is None else loss_scale
             self._unit = self._unit / num_replicas
 
     def look(
         self, state: list[Tensor], rows: Rows | None, wanted: list[int]
     ) -> Look:
-        """Differentiate the loss of some examples, or of all, at w."""
+        """Return the gradients of the loss at w: of some examples, or all."""
         loss, seen, gradients = self._differentiate(
             lambda weights: self._loss(weights, state, rows, None),
             self.weights,
@@ -164,7 +163,7 @@ class Climber:
         rho: Tensor,
         descent: Rows | None,
     ) -> Climb:
-        """Do the second pass; arguments as for `look_and_climb`."""
+        """Return both passes, the first done; see `look_and_climb`."""
         clean = self._shared(self.in_domain(look.gradients))
         perturbation = self._perturb(clean, method_state, rho)
         perturbed_weights = self._perturbed_weights(perturbation)
@@ -175,13 +174,11 @@ class Climber:
             perturbed_weights,
             self.everything,
         )
-        if look.rows is not descent:
+        if look.rows is not None and look.rows is not descent:
             first = self.passes.first_rows(
                 perturbed_weights, seen, look.rows, look.seen.whole
             )
-            loss = self.passes.contribution(
-                perturbed_weights, first, look.rows
-            )
+            loss = self.passes.contribution(perturbed_weights, first, look.rows)
         rise = backend.unscale_loss_for_distribution(loss - look.loss)
         return self._climbed(
             look, clean, gradients, method_state, rise, perturbation
@@ -212,7 +209,7 @@ class Climber:
         rho: Tensor,
         rows: Rows | None,
     ) -> Climb:
-        """Do the one pass, at w + e.
+        """Return the one pass, at w + e.
 
         Without the loss at w, the rise is its first-order estimate `h . e`.
         """
@@ -347,7 +344,7 @@ def _chosen(entry: Any, positions: list[int]) -> Any:
 
 
 def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
-    """Make one gradient non-finite where any of the others is.
+    """Return gradients, one non-finite where any of the others is.
 
     An optimizer with dynamic loss scaling then skips the step.
     """

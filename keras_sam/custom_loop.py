@@ -79,7 +79,6 @@ def sharpness_aware_gradients(
             `fit`.
 
     Example:
-
     ```python
     with_gradients = keras_sam.sharpness_aware_gradients(
         lambda: loss(y, model(x, training=True)),
@@ -145,7 +144,9 @@ class _FunctionPasses:
         del state
         with StateScope([*zip(self._variables, weights)]) as scope:
             result = self._loss_fn()
-        loss, auxiliary = result if isinstance(result, tuple) else (result, None)
+        loss, auxiliary = (
+            result if isinstance(result, tuple) else (result, None)
+        )
         return loss, Seen(auxiliary, [], scope.updates())
 
 

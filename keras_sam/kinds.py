@@ -61,7 +61,11 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
 
 
 def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
-    """Return `perturb` if it is one of the known choices or a callable."""
+    """Return `perturb` if it is one of the known choices or a callable.
+
+    Raises:
+        ValueError: If it is neither.
+    """
     if callable(perturb) or perturb in _PERTURBED_KINDS:
         return perturb
     names = ", ".join(f'"{name}"' for name in _PERTURBED_KINDS)
@@ -73,7 +77,9 @@ def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
 
 def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights that no layer inside this one has."""
-    parts = (part for part in backend.flatten_layers(layer) if part is not layer)
+    parts = (
+        part for part in backend.flatten_layers(layer) if part is not layer
+    )
     inside = {id(variable) for part in parts for variable in part.weights}
     return [v for v in layer.weights if id(v) not in inside]
 

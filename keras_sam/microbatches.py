@@ -174,9 +174,7 @@ class _Sums:
             for i, total in enumerate(sums)
         ]
 
-    def _mean(
-        self, sums: list[Tensor], count: Tensor, which: int
-    ) -> Gradients:
+    def _mean(self, sums: list[Tensor], count: Tensor, which: int) -> Gradients:
         return {
             i: sums[i] / ops.cast(count, sums[i].dtype)
             for i in sorted(self._present[which])
@@ -215,9 +213,7 @@ def _run(
     return Outcome(gradients, correction, state, logs)
 
 
-def _mean_statistic(
-    step: "Step", state: list[Tensor], parts: Parts
-) -> Tensor:
+def _mean_statistic(step: "Step", state: list[Tensor], parts: Parts) -> Tensor:
     """Return the mean over the parts, of a pass that leaves nothing else."""
 
     def part(carry: Any, rows: Rows) -> tuple[Any, Any]:
@@ -236,7 +232,9 @@ def _is_known_zero(count: Tensor) -> bool:
     return isinstance(count, int) and count == 0
 
 
-def _indices(start: Tensor, step: Tensor, size: Tensor, count: Tensor) -> Tensor:
+def _indices(
+    start: Tensor, step: Tensor, size: Tensor, count: Tensor
+) -> Tensor:
     """Return the rows of `count` parts, the first `size` of every `step`."""
     starts = start + step * ops.expand_dims(ops.arange(count), 1)
     return ops.reshape(starts + ops.expand_dims(ops.arange(size), 0), (-1,))

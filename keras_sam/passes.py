@@ -79,7 +79,7 @@ class Passes:
         self._state = state_variables(model)
 
     def forward(self, weights: Vector, state: list[Tensor], x: Any) -> Seen:
-        """Run the model in training mode at `weights`, from `state`."""
+        """Return what the model in training mode makes of x."""
         with self._scope(weights, state) as scope:
             y_pred = backend.call_in_training_mode(self.model, x)
             losses = self.model.losses
@@ -282,7 +282,11 @@ class StateScope(keras.StatelessScope):
     def check(
         self, weights: list[keras.Variable], state: list[keras.Variable]
     ) -> None:
-        """Raise if a variable outside `state` was written."""
+        """Check that nothing outside `state` was written.
+
+        Raises:
+            ValueError: Naming the variable.
+        """
         weight_ids = {id(variable) for variable in weights}
         known_ids = {id(variable) for variable in state}
         for variable in self._written.values():
@@ -322,9 +326,7 @@ def set_masks(y_pred: Any, masks: list[Tensor]) -> None:
 
 
 def _batch_size(x: Any) -> Tensor:
-    return next(
-        ops.shape(t)[0] for t in keras.tree.flatten(x) if t is not None
-    )
+    return next(ops.shape(t)[0] for t in keras.tree.flatten(x) if t is not None)
 
 
 def _has_masks(y_pred: Any) -> bool:

@@ -15,7 +15,7 @@ from keras_sam.settings import Settings
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
-class SAMModel(Trainer, keras.Model):
+class SAMModel(Trainer):
     """A `keras.Model` that trains for a low loss in a whole neighbourhood.
 
     Each step of `fit` computes the gradient `g` at the weights `w`, climbs to
@@ -67,7 +67,6 @@ class SAMModel(Trainer, keras.Model):
         ValueError: If an argument is outside its range.
 
     Example:
-
     ```python
     inputs = keras.Input((784,))
     outputs = keras.layers.Dense(10, activation="softmax")(inputs)
@@ -105,9 +104,9 @@ class SAMModel(Trainer, keras.Model):
         )
         # Keras would put `Functional` between this class and `keras.Model`,
         # for all instances of it. Only this one is to become functional.
-        if backend.functional_init_arguments(
-            args, kwargs
-        ) and not isinstance(self, backend.Functional):
+        if backend.functional_init_arguments(args, kwargs) and not isinstance(
+            self, backend.Functional
+        ):
             self.__class__ = _combined_class(
                 type(self), backend.Functional, settings
             )
@@ -236,7 +235,7 @@ class SAMModel(Trainer, keras.Model):
             model = keras.saving.deserialize_keras_object(
                 config.pop("wrapped_model"), custom_objects=custom_objects
             )
-            original = cls.__bases__[0] if cls._plain_class else cls
+            original: Any = cls.__bases__[0] if cls._plain_class else cls
             return original.from_model(model, **config)
         return super().from_config(config, custom_objects=custom_objects)
 
@@ -249,8 +248,7 @@ def _check_model(model: Any) -> None:
         )
     if isinstance(model, SAMModel):
         raise ValueError(
-            "`model` is a `SAMModel` already. Received: "
-            f"model={model!r}"
+            f"`model` is a `SAMModel` already. Received: model={model!r}"
         )
     if type(model).train_step is not keras.Model.train_step:
         raise ValueError(
@@ -268,10 +266,7 @@ def _view(model: keras.Model, cls: type[keras.Model]) -> Any:
     return view
 
 
-@functools.cache
-def _combined_class(
-    cls: type[SAMModel], base: type[keras.Model], settings: Settings
-) -> type[SAMModel]:
+def _make_combined_class(cls: Any, base: Any, settings: Settings) -> Any:
     """Return the class of a model that is a `cls` and a `base`.
 
     It is saved under the name of `cls`, whose `from_config` makes it again.
@@ -294,3 +289,6 @@ def _combined_class(
     combined = type(cls.__name__, (cls, base), namespace)
     backend.save_under_name_of(cls, combined)
     return combined
+
+
+_combined_class: Callable[..., Any] = functools.cache(_make_combined_class)

@@ -8,13 +8,14 @@ be given to anything that takes one, and any schedule of Keras can be given as
 import contextvars
 import math
 from typing import Any
+from typing import TypeAlias
 
 import keras
 from keras import ops
 
 from keras_sam.types import Tensor
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 _learning_rate: contextvars.ContextVar[Tensor] = contextvars.ContextVar(
     "learning_rate"
@@ -173,9 +174,14 @@ def _at(rho: float | Schedule, step: Tensor) -> Tensor:
 def _checked(rho: Any) -> Any:
     if isinstance(rho, dict):
         rho = keras.saving.deserialize_keras_object(rho)
-    if isinstance(rho, Schedule):
+    if is_schedule(rho):
         return rho
     return nonnegative("rho", rho)
+
+
+def is_schedule(rho: Any) -> bool:
+    """Return whether `rho` is a schedule."""
+    return isinstance(rho, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def _serialized(rho: Any) -> Any:
@@ -183,7 +189,11 @@ def _serialized(rho: Any) -> Any:
 
 
 def nonnegative(name: str, value: Any) -> float:
-    """Return `value` as a float if it is a finite number >= 0."""
+    """Return `value` as a float if it is a finite number >= 0.
+
+    Raises:
+        ValueError: If it is not.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -56,7 +56,7 @@ def _deserialized(value: Any) -> Any:
 
 def _check_rho(rho: Any, default: float) -> Any:
     rho = default if rho is None else _deserialized(rho)
-    if isinstance(rho, schedules.Schedule):
+    if schedules.is_schedule(rho):
         return rho
     return schedules.nonnegative("rho", rho)
 

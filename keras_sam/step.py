@@ -207,7 +207,7 @@ class Step:
     def report_of_rows(
         self, seen: Seen, index: Tensor, rise: Tensor
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Report where the first pass saw the rows at `index`.
+        """Return logs and state where the first pass saw the rows at `index`.
 
         Their loss is evaluated once more, as that of a batch of their own,
         with the masks and the state that it then updates.
@@ -218,9 +218,7 @@ class Step:
             set_masks(seen.y_pred, take_at(masks, index))
         batch = take_at(self.passes.batch, index)
         loss, state = self.passes.loss(weights, seen, batch)
-        return self.passes.report(
-            seen._replace(state=state), batch, loss, rise
-        )
+        return self.passes.report(seen._replace(state=state), batch, loss, rise)
 
     def method_state(self, state: list[Tensor]) -> State:
         """Return what the method remembers, out of the whole state."""

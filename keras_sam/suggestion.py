@@ -13,7 +13,6 @@ from keras_sam.ascent import Climb
 from keras_sam.passes import state_variables
 from keras_sam.sam_model import SAMModel
 from keras_sam.step import Step
-from keras_sam.types import Batch
 from keras_sam.verification import as_batch
 from keras_sam.verification import check_effect
 from keras_sam.verification import relative_size

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 Tensor: TypeAlias = Any
-"""A tensor of the active Keras backend, or anything `keras.ops` takes as one."""
+"""A tensor of the active backend, or anything `keras.ops` takes as one."""
 
 Vector: TypeAlias = list[Tensor]
 """A point or direction in weight space: one tensor per variable."""

@@ -26,7 +26,7 @@ def subtract(first: Vector, second: Vector) -> Vector:
 
 
 def mix(share: Tensor, first: Vector, second: Vector) -> Vector:
-    """Return `share * first + (1 - share) * second`, in the dtypes of `first`."""
+    """Return `share * first + (1 - share) * second`, in `first`'s dtypes."""
     return add(scale(share, first), scale(1 - share, second))
 
 

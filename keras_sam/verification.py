@@ -147,7 +147,11 @@ def _check(model: Any) -> None:
 
 
 def check_effect(model: SAMModel, climb: Climb) -> None:
-    """Raise if the perturbation or what it does to the gradient is nothing."""
+    """Check that the perturbation is more than nothing.
+
+    Raises:
+        ValueError: With the reason, if it is not.
+    """
     size = _norm(climb.perturbation)
     if not np.isfinite(size):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Private Keras API, behind names of our own; `backend/__init__.py` lists it."""
+"""Private Keras API behind names of our own; `__init__.py` lists it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def build(model: keras.Model, data: Any) -> None:
 
 
 def as_default(get_config: Any) -> Any:
-    """Mark a `get_config` as one that subclasses may rely on.
+    """Return a `get_config`, marked as one that subclasses may rely on.
 
     A subclass without one of its own is then configured by the arguments of
     its constructor, as a subclass of `keras.Model` is.

@@ -1,5 +1,6 @@
 """What a `SAMModel` holds besides what `keras.Model` holds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -68,8 +69,8 @@ class SavedState(KerasSaveable):
     """What files of a `SAMModel` hold besides what Keras writes.
 
     That is the state of random seeds and of the method: with it, a loaded
-    model goes on as if it had never been saved. A plain model passes over this part of a file, and
-    a `SAMModel` takes a file without it as it is.
+    model goes on as if it had never been saved. A plain model passes over this
+    part of a file, and a `SAMModel` takes a file without it as it is.
 
     Args:
         model: The `SAMModel`.
@@ -77,7 +78,7 @@ class SavedState(KerasSaveable):
 
     def __init__(self, model: keras.Model) -> None:
         # Keras looks for more to save in every attribute: not in a function.
-        self._model = lambda: model
+        self._model: Callable[[], Any] = lambda: model
 
     def save_own_variables(self, store: Any) -> None:
         """Write the variables to a store of a file."""
@@ -85,24 +86,46 @@ class SavedState(KerasSaveable):
             store[name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` wrote, if it is there."""
+        """Read what `save_own_variables` wrote, if it is there.
+
+        What a method remembers of other weights than this model perturbs is
+        left alone.
+        """
         model = self._model()
         if model.built:
             model.build_method_state()
-        for name, variable in self._variables():
+        memory = self._memory()
+        for name, variable in [
+            *self._seeds(),
+            *(memory if _fits(memory, store) else ()),
+        ]:
             if name in store:
                 variable.assign(store[name])
 
     def _variables(self) -> list[tuple[str, keras.Variable]]:
+        return [*self._seeds(), *self._memory()]
+
+    def _seeds(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()
-        remembered = model._sam.variables
-        others = {id(v) for v in [*model.weights, *remembered]}
+        others = {id(v) for v in [*model.weights, *model._sam.variables]}
         seeds = [v for v in model.variables if id(v) not in others]
+        return [(f"seed_{i}", v) for i, v in enumerate(seeds)]
+
+    def _memory(self) -> list[tuple[str, keras.Variable]]:
+        model = self._model()
         method = type(model.sam.method).__name__
         return [
-            *((f"seed_{i}", v) for i, v in enumerate(seeds)),
-            *((f"{method}_{i}", v) for i, v in enumerate(remembered)),
+            (f"{method}_{i}", v) for i, v in enumerate(model._sam.variables)
         ]
 
     def _obj_type(self) -> str:
         return "Loss"  # The kind whose attributes Keras skips least of.
+
+
+def _fits(memory: list[tuple[str, keras.Variable]], store: Any) -> bool:
+    """Return whether a file has a memory of the same weights."""
+    names = [name for name in store.keys() if not name.startswith("seed_")]
+    return sorted(names) == sorted(name for name, _ in memory) and all(
+        tuple(store[name].shape) == tuple(variable.shape)
+        for name, variable in memory
+    )

@@ -85,9 +85,7 @@ class AESAM(ClimbsLikeSAM):
         decay = self.decay * state["has_started"]
         mean = decay * state["mean"] + (1 - decay) * statistic
         deviation = ops.square(statistic - mean)
-        variance = (
-            self.decay * state["variance"] + (1 - self.decay) * deviation
-        )
+        variance = self.decay * state["variance"] + (1 - self.decay) * deviation
         state = {
             "mean": mean,
             "variance": variance,

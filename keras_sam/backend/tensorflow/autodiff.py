@@ -69,7 +69,7 @@ def mean_over_replicas(nest: Any) -> Any:
     return tf.nest.pack_sequence_as(nest, mean)
 
 
-def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+def traced_once(function: Callable[..., Any]) -> Any:
     """Return a function whose calls share their graph.
 
     It is traced once for tensors of the same shapes and dtypes.
@@ -78,7 +78,7 @@ def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def scan(
-    function: Callable[[Any, Tensor, Tensor], tuple[Any, Any]],
+    function: Any,
     carry: Any,
     start: Tensor,
     size: Tensor,
@@ -108,7 +108,9 @@ def scan(
     """
     if tf.executing_eagerly():
         function = function.python_function
-        outputs = [] if like is None else [tf.nest.map_structure(_none_of, like)]
+        outputs = (
+            [] if like is None else [tf.nest.map_structure(_none_of, like)]
+        )
         for i in range(int(count)):
             carry, output = function(carry, start + i * size, size)
             outputs.append(output)
@@ -146,7 +148,9 @@ def scan(
             element_shape=tf.concat([[num_rows], tf.cast(rest, tf.int32)], 0),
             element_dtype=array.dtype,
         )
-        result = tf.reshape(stacked, tf.concat([[-1], tf.shape(stacked)[2:]], 0))
+        result = tf.reshape(
+            stacked, tf.concat([[-1], tf.shape(stacked)[2:]], 0)
+        )
         return tf.ensure_shape(result, [None, *spec.shape[1:]])
 
     if like is None:

@@ -1,15 +1,16 @@
 """The train step under `tf.function`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_sam import passes
+from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
-from keras_sam.ascent import Outcome
 from keras_sam.correction import correction_of
 from keras_sam.step import Step
 from keras_sam.types import Batch
@@ -46,17 +47,19 @@ def _refuse_collective_in_conditional(model: keras.Model) -> None:
         )
 
 
-class Trainer:
-    """Replaces the train step of `keras.Model`; `SAMModel` mixes it in."""
+class Trainer(keras.Model):
+    """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
+
+    build_method_state: Callable[[], None]
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Check the model before the first step is traced."""
+        """Return what runs a step, once the model has been checked."""
         refuse_raw_variables(self)
         _refuse_collective_in_conditional(self)
         return super().make_train_function(force)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """Train on one batch: both passes, one update, the logs of pass 1."""
+        """Return the logs of pass 1, after both passes and one update."""
         self._build(data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         variables = passes.state_variables(self)
