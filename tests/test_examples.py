@@ -26,6 +26,7 @@ LEAVES = {
             "| extra copies of weights |",
         ],
     ),
+    "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],
