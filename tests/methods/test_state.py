@@ -1,0 +1,196 @@
+"""What a method remembers: where it is kept, saved, restored and renewed."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sam
+from tests import small_network
+from tests.small_network import EAGER
+from tests.small_network import GRAPH
+from tests.test_methods import METHODS
+
+# A weights file has no momentum.
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading")
+
+NUM_ELEMENTS = 3 * 4 + 4 + 4 + 1
+
+REMEMBERED = {
+    "friendly_sam": NUM_ELEMENTS + 1,
+    "vasso": NUM_ELEMENTS,
+    "momentum_sam": NUM_ELEMENTS,
+    "look_sam": NUM_ELEMENTS,
+    "ae_sam": 3,
+}
+"""How many numbers each method with a memory keeps."""
+
+
+def model_for(name, mode=EAGER, **settings):
+    method, _, rho = METHODS[name]
+    return small_network.compiled(
+        mode, 0.9, method=method, rho=rho, **settings
+    )
+
+
+def memory(model):
+    """Return what the method remembers, as arrays."""
+    weights = {id(v) for v in model.weights}
+    return small_network.values(
+        v for v in model.variables if id(v) not in weights
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_is_in_the_variables_but_not_in_the_weights(name):
+    model = model_for(name)
+    plain = small_network.network(keras.Model)
+    small_network.fit(model)
+    found = memory(model)
+    assert sum(value.size for value in found) == REMEMBERED.get(name, 0)
+    assert all(np.any(value != 0) for value in found)
+    for attribute in ("trainable_weights", "weights", "trainable_variables"):
+        shapes = [v.shape for v in getattr(model, attribute)]
+        assert shapes == [v.shape for v in getattr(plain, attribute)]
+    assert len(model.get_weights()) == len(plain.get_weights())
+    assert model.count_params() == plain.count_params()
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [*((name, EAGER) for name in REMEMBERED), ("look_sam", GRAPH)],
+)
+def test_saved_model_goes_on_bit_for_bit(name, mode, tmp_path):
+    # Four steps, and LookSAM has a period of three.
+    model = model_for(name, mode)
+    small_network.fit(model, number=20)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    small_network.assert_same(memory(loaded), memory(model))
+    going_on = small_network.fit(model, epochs=2)
+    resumed = small_network.fit(loaded, epochs=2)
+    small_network.assert_same(resumed.weights, going_on.weights)
+    assert resumed.logs == going_on.logs
+    small_network.assert_same(memory(loaded), memory(model))
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+def test_weights_files_pass_between_plain_and_sharp(name, tmp_path):
+    sharp, plain = model_for(name), small_network.network(keras.Model)
+    small_network.fit(sharp)
+    sharp.save_weights(tmp_path / "sharp.weights.h5")
+    plain.load_weights(tmp_path / "sharp.weights.h5")
+    small_network.assert_same(plain.get_weights(), sharp.get_weights())
+
+    before = memory(sharp)
+    small_network.network(keras.Model).save_weights(
+        tmp_path / "plain.weights.h5"
+    )
+    sharp.load_weights(tmp_path / "plain.weights.h5")
+    small_network.assert_same(
+        sharp.get_weights(), small_network.network().get_weights()
+    )
+    small_network.assert_same(memory(sharp), before)
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+@pytest.mark.parametrize("perturb", ["all", "no_norm_no_bias"])
+def test_weights_file_of_other_settings_leaves_the_memory_fresh(
+    name, perturb, tmp_path
+):
+    other = "vasso" if name == "look_sam" else "look_sam"
+    for saved in (model_for(name), model_for(other)):
+        small_network.fit(saved)
+        saved.save_weights(tmp_path / "saved.weights.h5")
+        model = model_for(name, perturb=perturb)
+        model.load_weights(tmp_path / "saved.weights.h5")
+        small_network.assert_same(model.get_weights(), saved.get_weights())
+        small_network.fit(model)
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [*((name, EAGER) for name in REMEMBERED), ("look_sam", GRAPH)],
+)
+def test_memory_is_renewed_when_other_weights_are_trained(name, mode):
+    model = model_for(name, mode)
+    small_network.fit(model)
+    start = model.get_weights()
+    model.get_layer("hidden").trainable = False
+    compile_again(model, mode)
+    small_network.fit(model)
+
+    # As a model that was frozen from the start; only AESAM remembers nothing
+    # about single weights, and so goes on with what it has.
+    fresh = small_network.network(method=model.sam.method, rho=model.sam.rho)
+    fresh.set_weights(start)
+    fresh.get_layer("hidden").trainable = False
+    compile_again(fresh, mode)
+    small_network.fit(fresh)
+    small_network.assert_same(fresh.get_weights(), model.get_weights())
+    small_network.assert_same(memory(fresh), memory(model))
+    assert memory(model)[0].size in (4, 1)
+
+    model.get_layer("hidden").trainable = True
+    compile_again(model, mode)
+    small_network.fit(model)
+    assert sum(value.size for value in memory(model)) == REMEMBERED[name]
+
+
+def compile_again(model, mode=EAGER):
+    model.compile(keras.optimizers.SGD(0.1, 0.9), "mse", **mode)
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+def test_memory_survives_compile(name):
+    model = model_for(name)
+    small_network.fit(model)
+    before = memory(model)
+    compile_again(model)
+    small_network.assert_same(memory(model), before)
+
+
+@pytest.mark.parametrize("name", REMEMBERED)
+def test_clone_has_a_memory_of_its_own(name):
+    model = model_for(name)
+    small_network.fit(model)
+    before = memory(model)
+    clone = keras.models.clone_model(model)
+    compile_again(clone)
+    clone.set_weights(small_network.network().get_weights())
+    found = small_network.fit(clone).weights
+    small_network.assert_same(memory(model), before)
+    small_network.assert_same(
+        found, small_network.fit(model_for(name)).weights
+    )
+
+
+class CountingDense(keras.layers.Dense):
+    """Counts its calls: at run time if eager, else while tracing."""
+
+    def __init__(self, units):
+        super().__init__(units)
+        self.num_calls = 0
+
+    def call(self, inputs):
+        self.num_calls += 1
+        return super().call(inputs)
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_many_steps_are_traced_once(name, num_microbatches):
+    method, _, rho = METHODS[name]
+    layer = CountingDense(1)
+    inputs = keras.Input((3,))
+    model = keras_sam.SAMModel(
+        inputs,
+        layer(inputs),
+        method=method,
+        rho=rho,
+        num_microbatches=num_microbatches,
+    )
+    model.compile("sgd", "mse", **GRAPH)
+    small_network.fit(model)
+    after_first = layer.num_calls
+    small_network.fit(model, epochs=3)
+    assert layer.num_calls == after_first
