@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_sam
 from tests import models
 
 METHODS = {
@@ -230,6 +229,53 @@ DATA = {
 }
 """Arguments of `fit`, from examples and classes."""
 
+_optimizers = keras.optimizers
+OPTIMIZERS = {
+    "sgd": lambda: _optimizers.SGD(0.1),
+    "nesterov": lambda: _optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "adam": lambda: _optimizers.Adam(0.01),
+    "amsgrad": lambda: _optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: _optimizers.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": lambda: _optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "adagrad": lambda: _optimizers.Adagrad(0.1),
+    "adadelta": lambda: _optimizers.Adadelta(1.0),
+    "adamax": lambda: _optimizers.Adamax(0.01),
+    "nadam": lambda: _optimizers.Nadam(0.01),
+    "ftrl": lambda: _optimizers.Ftrl(0.1),
+    "lion": lambda: _optimizers.Lion(0.01),
+    "lamb": lambda: _optimizers.Lamb(0.01),
+    "adafactor": lambda: _optimizers.Adafactor(0.01),
+    "muon": lambda: _optimizers.Muon(0.01),
+    "clipnorm": lambda: _optimizers.SGD(0.1, clipnorm=0.05),
+    "global_clipnorm": lambda: _optimizers.SGD(0.1, global_clipnorm=0.05),
+    "clipvalue": lambda: _optimizers.SGD(0.1, clipvalue=0.01),
+    "weight_decay": lambda: _optimizers.SGD(0.1, weight_decay=0.1),
+    "ema": lambda: _optimizers.SGD(
+        0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=4
+    ),
+    "accumulation": lambda: _optimizers.SGD(
+        0.1, momentum=0.9, gradient_accumulation_steps=2
+    ),
+    "loss_scale_factor": lambda: _optimizers.SGD(0.1, loss_scale_factor=128.0),
+    "loss_scale": lambda: _optimizers.LossScaleOptimizer(
+        _optimizers.SGD(0.1, clipnorm=0.05), initial_scale=2.0**8
+    ),
+    "schedule": lambda: _optimizers.SGD(
+        _optimizers.schedules.CosineDecay(0.2, 8), momentum=0.9
+    ),
+}
+"""Every optimizer of Keras, and every option that they share."""
+
+# Keras 3.10 does not have these yet.
+if hasattr(_optimizers, "ScheduleFreeAdamW"):
+    OPTIMIZERS["schedule_free"] = lambda: _optimizers.ScheduleFreeAdamW(0.01)
+if hasattr(_optimizers, "MultiOptimizer"):
+    OPTIMIZERS["multiple"] = lambda: _optimizers.MultiOptimizer(
+        _optimizers.OptimizerMap(
+            _optimizers.SGD(0.1), {".*/bias": _optimizers.Adam(0.01)}
+        )
+    )
+
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 EXECUTIONS = {
@@ -253,63 +299,3 @@ def cycle(*tables):
         tuple(table[(i + i // len(table)) % len(table)] for table in tables)
         for i in range(longest)
     ]
-
-
-def train(task, settings, data="arrays", optimizer=None, **compile_arguments):
-    """Build, compile and fit a model for two epochs; return it and the logs.
-
-    Args:
-        task: `Task`.
-        settings: Arguments of `SAMModel`; `None` for a plain model.
-        data: A key of `DATA`.
-        optimizer: Makes an optimizer.
-        **compile_arguments: For `compile`.
-
-    Returns:
-        The model, and the history of the logs.
-    """
-    keras.utils.set_random_seed(1)
-    model = task.build(settings)
-    if optimizer:
-        compile_arguments["optimizer"] = optimizer()
-    compile_model(model, task, **compile_arguments)
-    keras.utils.set_random_seed(2)
-    history = model.fit(
-        **DATA[data](task.x, task.y), epochs=2, shuffle=False, verbose=0
-    )
-    return model, history.history
-
-
-def compile_model(model, task, **arguments):
-    """Compile a model with the loss and metrics of a task."""
-    metrics = task.metrics
-    defaults = {
-        "optimizer": keras.optimizers.SGD(0.1, momentum=0.9),
-        "loss": task.loss,
-        "metrics": list(metrics) if type(metrics) is tuple else metrics,
-    }
-    model.compile(**{**defaults, **arguments})
-
-
-def state(model):
-    """Return everything that training of the plain model changes."""
-    own = []
-    if isinstance(model, keras_sam.SAMModel):
-        own = [*model._sam.variables, *model._sam.tracker.variables]
-    own = {id(v) for v in own}
-    variables = [
-        *model.variables,
-        *model.optimizer.variables,
-        *model.metrics_variables,
-    ]
-    return values(v for v in variables if id(v) not in own)
-
-
-def values(variables):
-    """Return variables as arrays."""
-    return [v.numpy() for v in variables]
-
-
-def assert_same(first, second):
-    """Assert that two nests of arrays are equal bit for bit."""
-    keras.tree.map_structure(np.testing.assert_array_equal, first, second)

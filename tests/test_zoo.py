@@ -10,62 +10,24 @@ import pytest
 
 from tests import cases
 from tests import in_place
+from tests import training
 
 DENSE = cases.MODELS["dense"]
 RANDOM = cases.MODELS["batch_norm_dropout"]
-
-# The same formulas, but sums are taken in another order in graph mode than
-# eagerly, and over tensors than in `tf.linalg.global_norm`: units in the last
-# place of float32 (6e-8), which six steps let grow. 7e-7 is the most seen.
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def assert_equals_plain(task, method, **arguments):
-    """Assert that with a radius of 0 a method is `keras.Model`."""
-    plain, plain_logs = cases.train(task, None, **arguments)
-    settings = {**cases.METHODS[method], "rho": 0.0}
-    sharp, logs = cases.train(task, settings, **arguments)
-    assert logs.pop("sharpness") == [0.0, 0.0]
-    assert logs == plain_logs
-    cases.assert_same(cases.state(sharp), cases.state(plain))
-
-
-def assert_equals_in_place(task, method, tolerance=None, **arguments):
-    """Assert that a method is two passes on variables, and not just one."""
-    rho = in_place.RHO[method]
-    settings = {**cases.METHODS[method], "rho": rho}
-    sharp, logs = cases.train(task, settings, **arguments)
-    arguments = {**arguments, "run_eagerly": True, "jit_compile": False}
-    in_place_task = task._replace(
-        build=lambda _: in_place.in_place(task.build(None), method, rho)
-    )
-    by_hand, by_hand_logs = cases.train(in_place_task, None, **arguments)
-
-    tolerance = tolerance or CLOSE
-    for one, other in zip(weights(sharp), weights(by_hand), strict=True):
-        np.testing.assert_allclose(one, other, **tolerance)
-    np.testing.assert_allclose(logs["loss"], by_hand_logs["loss"], **tolerance)
-    assert min(logs["sharpness"]) > 0
-
-
-def weights(model):
-    """Return weights, statistics, seeds, and what the optimizer keeps."""
-    variables = model.variables + model.optimizer.variables
-    return [value.astype("float64") for value in cases.values(variables)]
 
 
 @pytest.mark.parametrize(
     "model, method", cases.cycle(cases.MODELS, cases.METHODS)
 )
 def test_rho_0_is_plain_fit_for_every_model(model, method):
-    assert_equals_plain(cases.MODELS[model], method)
+    training.assert_equals_plain(cases.MODELS[model], method)
 
 
 @pytest.mark.parametrize(
     "model, method", cases.cycle(cases.MODELS, in_place.RHO)
 )
 def test_a_step_is_two_passes_for_every_model(model, method):
-    assert_equals_in_place(cases.MODELS[model], method)
+    training.assert_equals_in_place(cases.MODELS[model], method)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +36,7 @@ def test_a_step_is_two_passes_for_every_model(model, method):
 def test_a_step_is_two_passes_for_every_loss(loss, method):
     make_loss, y = cases.LOSSES[loss]
     task = DENSE._replace(y=y, loss=make_loss(), metrics=None)
-    assert_equals_in_place(task, method, run_eagerly=True)
+    training.assert_equals_in_place(task, method, run_eagerly=True)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +44,7 @@ def test_a_step_is_two_passes_for_every_loss(loss, method):
     cases.cycle(cases.DATA, cases.EXECUTIONS, in_place.RHO),
 )
 def test_a_step_is_two_passes_for_all_data(data, execution, method):
-    assert_equals_in_place(
+    training.assert_equals_in_place(
         DENSE, method, data=data, **cases.EXECUTIONS[execution]
     )
 
@@ -92,7 +54,7 @@ def test_a_step_is_two_passes_for_all_data(data, execution, method):
 def test_rho_0_is_plain_fit_in_every_precision(precision, execution):
     keras.config.set_dtype_policy(precision)
     # Batches of one size, so that XLA compiles once.
-    assert_equals_plain(
+    training.assert_equals_plain(
         RANDOM, "sam", data="static_dataset", **cases.EXECUTIONS[execution]
     )
 
@@ -109,7 +71,7 @@ MIXED = {
 @pytest.mark.parametrize("precision", MIXED)
 def test_a_step_is_two_passes_in_mixed_precision(precision, method):
     keras.config.set_dtype_policy(precision)
-    assert_equals_in_place(RANDOM, method, MIXED[precision])
+    training.assert_equals_in_place(RANDOM, method, MIXED[precision])
 
 
 @pytest.mark.parametrize(
@@ -129,7 +91,7 @@ def test_every_method_compiles_with_xla(method):
 
 def assert_trains(task, settings, **arguments):
     """Assert that all weights change and that nothing overflows."""
-    model, logs = cases.train(task, settings, **arguments)
+    model, logs = training.train(task, settings, **arguments)
     assert list(logs) == ["accuracy", "loss", "sharpness"]
     assert np.all(np.isfinite([*logs["loss"], *logs["sharpness"]]))
     keras.utils.set_random_seed(1)

@@ -8,6 +8,7 @@ from keras import layers
 
 from tests import cases
 from tests import models
+from tests import training
 
 NAMES = ("dense", "dict_inputs", "list_outputs", "batch_norm_dropout")
 
@@ -19,7 +20,7 @@ def pair(name, **settings):
     for arguments in (None, {"rho": 0.0, **settings}):
         keras.utils.set_random_seed(1)
         model = task.build(arguments)
-        cases.compile_model(model, task, run_eagerly=True)
+        training.compile_model(model, task, run_eagerly=True)
         twins.append(model)
     return *twins, task
 
@@ -34,20 +35,20 @@ def test_evaluate_and_predict_are_those_of_keras(name):
         )
         assert received == expected
     assert list(received) == list(expected)
-    cases.assert_same(
+    training.assert_same(
         sharp.predict(task.x, verbose=0), plain.predict(task.x, verbose=0)
     )
-    cases.assert_same(
+    training.assert_same(
         sharp.predict_on_batch(task.x), plain.predict_on_batch(task.x)
     )
-    cases.assert_same(cases.state(sharp), cases.state(plain))
+    training.assert_same(training.state(sharp), training.state(plain))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluate_after_fit_has_no_sharpness(name):
     task = cases.MODELS[name]
-    model, _ = cases.train(task, {})
-    plain, _ = cases.train(task, None)
+    model, _ = training.train(task, {})
+    plain, _ = training.train(task, None)
     assert "sharpness" not in model.metrics_names
     assert len(model.metrics) == len(plain.metrics)
     logs = model.evaluate(task.x, task.y, verbose=0, return_dict=True)
@@ -65,12 +66,12 @@ def test_lists_of_train_on_batch_and_test_on_batch_are_those_of_keras(name):
         keras.utils.set_random_seed(3)
         received = sharp.train_on_batch(task.x, task.y)
         assert type(received) is type(expected)
-        cases.assert_same(received, expected)
-        cases.assert_same(
+        training.assert_same(received, expected)
+        training.assert_same(
             sharp.test_on_batch(task.x, task.y),
             plain.test_on_batch(task.x, task.y),
         )
-    cases.assert_same(cases.state(sharp), cases.state(plain))
+    training.assert_same(training.state(sharp), training.state(plain))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,11 +102,11 @@ def test_train_on_batch_without_metrics_returns_a_scalar():
 )
 def test_train_on_batch_takes_weights(weights):
     plain, sharp, task = pair("dense")
-    cases.assert_same(
+    training.assert_same(
         sharp.train_on_batch(task.x, task.y, **weights),
         plain.train_on_batch(task.x, task.y, **weights),
     )
-    cases.assert_same(cases.state(sharp), cases.state(plain))
+    training.assert_same(training.state(sharp), training.state(plain))
 
 
 def test_rho_0_is_plain_fit_with_shuffling():
@@ -113,8 +114,8 @@ def test_rho_0_is_plain_fit_with_shuffling():
     for model in pair("dense")[:2]:
         keras.utils.set_random_seed(5)
         model.fit(cases.FEATURES, cases.CLASSES, epochs=2, verbose=0)
-        histories.append(cases.values(model.weights))
-    cases.assert_same(*histories)
+        histories.append(training.values(model.weights))
+    training.assert_same(*histories)
 
 
 def test_rho_0_is_plain_fit_for_a_model_of_keras_applications():
@@ -128,8 +129,8 @@ def test_rho_0_is_plain_fit_for_a_model_of_keras_applications():
             "sgd", "sparse_categorical_crossentropy", run_eagerly=True
         )
         logs = model.fit(x, y, batch_size=4, verbose=0, shuffle=False).history
-        results.append(cases.values(model.variables))
-    cases.assert_same(results[1], results[0])
+        results.append(training.values(model.variables))
+    training.assert_same(results[1], results[0])
     assert logs["sharpness"][0] > 0
     assert all(np.all(np.isfinite(value)) for value in results[2])
     assert any(np.any(a != b) for a, b in zip(results[2], results[0]))

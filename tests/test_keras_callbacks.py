@@ -1,0 +1,214 @@
+"""Every callback of Keras that needs no network works, and sees `sharpness`."""
+
+import csv
+import importlib
+
+import keras
+import numpy as np
+import pytest
+
+from tests import cases
+from tests import training
+
+callbacks = keras.callbacks
+
+DENSE = cases.MODELS["dense"]
+
+
+def fit(callback, epochs=4, y=DENSE.y, verbose=0, **arguments):
+    """Return a model after `fit` with a callback, and its history."""
+    keras.utils.set_random_seed(1)
+    model = DENSE.build({"rho": 0.2})
+    training.compile_model(model, DENSE, **arguments)
+    history = model.fit(
+        DENSE.x,
+        y,
+        batch_size=8,
+        epochs=epochs,
+        shuffle=False,
+        verbose=verbose,
+        callbacks=callback,
+    )
+    return model, history
+
+
+class WeightsOfEpochs(callbacks.Callback):
+    """Remembers the weights at the end of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(self.model.get_weights())
+
+
+def best(history):
+    return int(np.argmin(history.history["sharpness"]))
+
+
+def test_model_checkpoint_saves_the_model_of_least_sharpness(tmp_path):
+    path = tmp_path / "best.keras"
+    checkpoint = callbacks.ModelCheckpoint(
+        path, monitor="sharpness", mode="min", save_best_only=True
+    )
+    weights = WeightsOfEpochs()
+    _, history = fit([checkpoint, weights])
+    loaded = keras.models.load_model(path)
+    training.assert_same(loaded.get_weights(), weights.epochs[best(history)])
+    assert loaded.sam.rho == 0.2
+
+
+def test_model_checkpoint_saves_weights(tmp_path):
+    path = tmp_path / "{epoch}-{sharpness:.3f}.weights.h5"
+    checkpoint = callbacks.ModelCheckpoint(path, save_weights_only=True)
+    weights = WeightsOfEpochs()
+    model, history = fit([checkpoint, weights])
+    for epoch, sharpness in enumerate(history.history["sharpness"]):
+        name = f"{epoch + 1}-{sharpness:.3f}.weights.h5"
+        model.load_weights(tmp_path / name)
+        training.assert_same(model.get_weights(), weights.epochs[epoch])
+
+
+def test_model_checkpoint_saves_every_few_batches(tmp_path):
+    path = tmp_path / "{batch}.weights.h5"
+    checkpoint = callbacks.ModelCheckpoint(
+        path, save_weights_only=True, save_freq=2
+    )
+    fit([checkpoint], epochs=2)
+    assert len(list(tmp_path.iterdir())) > 0
+
+
+def test_early_stopping_restores_the_weights_of_least_sharpness():
+    stopping = callbacks.EarlyStopping(
+        monitor="sharpness", mode="min", patience=2, restore_best_weights=True
+    )
+    weights = WeightsOfEpochs()
+    # A rate that is too large, so that the sharpness does not only fall.
+    model, history = fit(
+        [stopping, weights], 30, optimizer=keras.optimizers.SGD(3.0)
+    )
+    assert len(history.epoch) == best(history) + 3 < 30
+    training.assert_same(model.get_weights(), weights.epochs[best(history)])
+
+
+def test_the_learning_rate_is_reduced_on_a_plateau_of_sharpness():
+    plateau = callbacks.ReduceLROnPlateau(
+        monitor="sharpness", mode="min", factor=0.5, patience=1, min_delta=1e9
+    )
+    _, history = fit([plateau])
+    rates = history.history["learning_rate"]
+    # Halving is exact; 0.1 is rounded to float32.
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.05, 0.025], rtol=1e-6)
+
+
+def test_a_learning_rate_scheduler_sets_the_rate_of_every_epoch():
+    scheduler = callbacks.LearningRateScheduler(lambda epoch: 0.1 * (epoch < 2))
+    weights = WeightsOfEpochs()
+    fit([scheduler, weights], optimizer=keras.optimizers.SGD(0.5))
+    assert np.any(weights.epochs[0][0] != weights.epochs[1][0])
+    training.assert_same(weights.epochs[1], weights.epochs[3])
+
+
+def test_csv_logger_has_a_column_of_sharpness(tmp_path):
+    path = tmp_path / "log.csv"
+    _, history = fit([callbacks.CSVLogger(path)])
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("loss", "sharpness"):
+        written = [float(row[name]) for row in rows]
+        assert written == history.history[name]
+
+
+def test_tensor_board_writes_sharpness(tmp_path, monkeypatch):
+    # TensorFlow writes scalars only where the package `tensorboard` is.
+    written = {}
+    monkeypatch.setattr(
+        importlib.import_module("tensorflow.summary"),
+        "scalar",
+        lambda name, value, step: written.setdefault(name, []).append(value),
+    )
+    board = callbacks.TensorBoard(tmp_path, update_freq="batch")
+    _, history = fit([board], epochs=2)
+    assert written["epoch_sharpness"] == history.history["sharpness"]
+    assert written["epoch_loss"] == history.history["loss"]
+    assert len(written["batch_sharpness"]) == 6
+
+
+def test_terminate_on_nan_stops_at_the_first_batch():
+    y = np.full_like(cases.ONE_HOT, np.nan)
+    batches = []
+    counting = callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: batches.append(batch)
+    )
+    _, history = fit(
+        [callbacks.TerminateOnNaN(), counting],
+        y=y,
+        loss="mse",
+        metrics=None,
+        steps_per_execution=1,
+    )
+    assert batches == [0]
+    assert len(history.epoch) <= 1
+
+
+def test_batch_logs_have_the_mean_sharpness_so_far():
+    seen = []
+    collecting = callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(logs["sharpness"])
+    )
+    _, history = fit([collecting], epochs=1)
+    assert len(seen) == 3
+    assert len(set(seen)) == 3
+    assert seen[-1] == history.history["sharpness"][0]
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_the_progress_bar_shows_sharpness(verbose, capsys):
+    _, history = fit([], epochs=1, verbose=verbose)
+    shown = capsys.readouterr().out
+    assert f"sharpness: {history.history['sharpness'][0]:.4f}" in shown
+
+
+def swapping():
+    return [callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+
+def averaging():
+    return keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9)
+
+
+def test_rho_0_is_plain_fit_with_averaged_weights():
+    training.assert_equals_plain(
+        DENSE,
+        "sam",
+        data="validation",
+        optimizer=averaging,
+        callbacks=swapping,
+    )
+
+
+def test_a_step_is_two_passes_with_averaged_weights():
+    training.assert_equals_in_place(
+        DENSE,
+        "sam",
+        data="validation",
+        optimizer=averaging,
+        callbacks=swapping,
+        run_eagerly=True,
+    )
+
+
+def test_backup_and_restore_goes_on_as_if_never_interrupted(tmp_path):
+    class Kill(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise InterruptedError("killed")
+
+    expected, _ = fit([], optimizer=keras.optimizers.Adam(0.01))
+    backup = callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(InterruptedError, match="killed"):
+        fit([backup, Kill()], optimizer=keras.optimizers.Adam(0.01))
+    model, history = fit([backup], optimizer=keras.optimizers.Adam(0.01))
+    assert history.epoch == [2, 3]
+    training.assert_same(training.state(model), training.state(expected))
