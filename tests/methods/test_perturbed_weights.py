@@ -1,0 +1,123 @@
+"""Methods that perturb some of the weights, and what that saves."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_sam
+from keras_sam import methods
+from tests import small_network
+from tests.small_network import EAGER
+from tests.small_network import GRAPH
+from tests.test_methods import METHODS
+
+# `combine` of these looks at the gradients at w of all weights.
+MIXING = ("gsam", "weighted_sam", "coupled", "stable_sam")
+
+ALWAYS_CLIMBS = {
+    "ae_sam": methods.AESAM(threshold=-float("inf")),
+    "look_sam": methods.LookSAM(period=1),
+}
+
+
+class Counting(layers.Layer):
+    """Multiplies by its weight; counts forward and backward passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_forward = 0
+        self.num_backward = 0
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, inputs):
+        self.num_forward += 1
+        return self.multiply(inputs, tf.convert_to_tensor(self.kernel))
+
+    @tf.custom_gradient
+    def multiply(self, inputs, kernel):
+        def gradient(upstream):
+            self.num_backward += 1
+            return upstream * kernel, tf.reduce_sum(upstream * inputs, axis=0)
+
+        return inputs * kernel, gradient
+
+
+def counted_step(name, perturb):
+    """Return how often one eager step goes through the first layer."""
+    first = Counting()
+    inputs = keras.Input((3,))
+    hidden = layers.LayerNormalization()(first(inputs))
+    model = keras_sam.SAMModel(
+        inputs,
+        layers.Dense(1)(hidden),
+        method=ALWAYS_CLIMBS.get(name, METHODS[name][0]),
+        rho=METHODS[name][2],
+        perturb=perturb,
+    )
+    model.compile(keras.optimizers.SGD(0.1), "mse", **EAGER)
+    x, y, _ = small_network.examples(5)
+    model.train_on_batch(x, y)  # Here MomentumSAM has no momentum yet.
+    first.num_forward = first.num_backward = 0
+    logs = model.train_on_batch(x, y, return_dict=True)
+    assert logs["sharpness"] != 0
+    return first.num_forward, first.num_backward
+
+
+@pytest.mark.parametrize(
+    "perturb",
+    ["norm_only", lambda variable: "dense" in variable.path],
+    ids=["norm_only", "callable"],
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_first_pass_computes_only_the_gradients_it_needs(name, perturb):
+    # AESAM may have to follow them.
+    needs_all = name in (*MIXING, "ae_sam")
+    num_passes = 1 if name == "momentum_sam" else 2
+    num_backward = 2 if needs_all else 1
+    assert counted_step(name, perturb) == (num_passes, num_backward)
+    assert counted_step(name, "all") == (num_passes, num_passes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_norm_layers_move_before_the_second_pass(name):
+    inputs = keras.Input((3,))
+    norm = layers.LayerNormalization()
+    model = keras_sam.SAMModel(
+        inputs,
+        layers.Dense(1)(norm(inputs)),
+        method=METHODS[name][0],
+        rho=0.25,
+        perturb="norm_only",
+    )
+    model.compile(keras.optimizers.SGD(0.1), lambda y, y_pred: y_pred, **EAGER)
+    x, y, _ = small_network.examples(5)
+    if name == "momentum_sam":
+        model.train_on_batch(x, y)
+    report = keras_sam.verify(model, x, y)
+    assert set(report.relative_sizes) == {norm.gamma.path, norm.beta.path}
+    if name != "asam":
+        # The norm is that of these alone; a handful of float32 operations.
+        assert report.perturbation_norm == pytest.approx(0.25, rel=1e-6)
+    assert report.num_perturbed == 6
+    assert report.num_weights == 10
+
+
+@pytest.mark.parametrize(
+    "name", ["gsam", "weighted_sam", "look_sam", "friendly_sam", "ae_sam"]
+)
+def test_gradients_of_other_weights_are_followed_too(name):
+    # Compiled, over a whole cycle of LookSAM.
+    model = small_network.compiled(
+        GRAPH,
+        method=METHODS[name][0],
+        rho=METHODS[name][2],
+        perturb=lambda variable: "output" in variable.path,
+    )
+    before = model.get_weights()
+    small_network.fit(model)
+    for a, b in zip(model.get_weights(), before):
+        assert np.all(a != b)
