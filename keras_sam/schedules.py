@@ -7,6 +7,7 @@ be given to anything that takes one, and any schedule of Keras can be given as
 
 import contextvars
 import math
+import numbers
 from typing import Any
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from keras_sam.types import Tensor
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 _learning_rate: contextvars.ContextVar[Tensor] = contextvars.ContextVar(
-    "learning_rate"
+    "learning_rate", default=None
 )
 """The learning rate of the step for which a schedule is called."""
 
@@ -41,8 +42,8 @@ class Warmup(Schedule):
         self.rho = _checked(rho)
 
     def __call__(self, step: Tensor) -> Tensor:
-        step = ops.cast(step, "float32")
-        rise = ops.clip((step - self.steps) / self.steps, 0.0, 1.0)
+        since = ops.cast(step, "float32") - self.steps
+        rise = ops.clip(since / self.steps, 0.0, 1.0)
         return rise * _at(self.rho, step)
 
     def get_config(self) -> dict[str, Any]:
@@ -112,6 +113,10 @@ class ProportionalToLearningRate(Schedule):
             to 0.
         min_rate: Number >= 0. Defaults to 0.
 
+    Raises:
+        ValueError: If an argument is outside its range, or the schedule is
+            called outside a training step.
+
     Reference:
         [Zhuang et al., 2022](https://arxiv.org/abs/2203.08065). Deviation:
         clamped at 0, because below `min_rate` the formula can be negative.
@@ -144,6 +149,12 @@ class ProportionalToLearningRate(Schedule):
     def __call__(self, step: Tensor) -> Tensor:
         del step
         rate = _learning_rate.get()
+        if rate is None:
+            raise ValueError(
+                "`ProportionalToLearningRate` has a value only inside a "
+                "training step, as the `rho` of a `SAMModel` or of a schedule "
+                "in it: elsewhere there is no learning rate."
+            )
         slope = (self.max_rho - self.min_rho) / (self.max_rate - self.min_rate)
         return ops.maximum(self.min_rho + slope * (rate - self.min_rate), 0.0)
 
@@ -208,7 +219,8 @@ def nonnegative(name: str, value: Any) -> float:
 
 
 def _positive_integer(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or value != int(value) or value < least:
+    is_integer = isinstance(value, numbers.Real) and value % 1 == 0
+    if isinstance(value, bool) or not is_integer or value < least:
         raise ValueError(
             f"`{name}` must be an integer >= {least}. "
             f"Received: {name}={value!r}"

@@ -37,24 +37,24 @@ class At(NamedTuple):
 
     Attributes:
         weight: Vector w.
-        g: The gradient there.
-        gradient: The gradient of the part as a function of the weights.
         rho: Number > 0.
         chosen: Boolean vector, which weights are perturbed.
         is_matrix: Boolean vector, which weights are those of matrices.
         memory: What the method remembers.
         velocity: The momentum of the optimizer, as Keras' SGD keeps it:
             `velocity = momentum * velocity - learning_rate * update`.
+        g: The gradient at w.
+        gradient: The gradient of the part as a function of the weights.
     """
 
     weight: np.ndarray
-    g: np.ndarray
-    gradient: Callable[[np.ndarray], np.ndarray]
     rho: float
     chosen: np.ndarray
     is_matrix: np.ndarray
     memory: dict[str, Any]
     velocity: np.ndarray
+    g: np.ndarray | None = None
+    gradient: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Method(NamedTuple):

@@ -78,8 +78,9 @@ def train(
         method: `Method`.
         weight: Vector to start from.
         batches: List of triples `x, y, sample_weight`.
-        rho: Number > 0, the radius.
-        learning_rate: Number.
+        rho: Number, the radius, or a function of the number of the step; a
+            step with 0 is that of the plain optimizer.
+        learning_rate: Number or function of the number of the step.
         momentum: Number, as in `keras.optimizers.SGD`.
         num_microbatches: How many parts of a batch are perturbed on their own;
             what they give and what they remember is averaged.
@@ -94,14 +95,17 @@ def train(
     velocity = np.zeros_like(weight)
     steps = []
     for t, batch in enumerate(batches):
+        radius, rate = (
+            a(t) if callable(a) else a for a in (rho, learning_rate)
+        )
         parts = split(batch, num_microbatches, ascent_fraction)
         at = At(
-            weight, None, None, rho, chosen, problem.is_matrix, memory, velocity
+            weight, radius, chosen, problem.is_matrix, memory, velocity
         )
         ats = [_at_part(at, problem, part) for part in parts]
         squares = [at.g[chosen] @ at.g[chosen] for at in ats]
         climbs, memory = method.climbs(t, mean(squares), memory)
-        if climbs:
+        if climbs and radius > 0:
             climbs = [method.climb(a._replace(memory=memory)) for a in ats]
             seen = _seen(problem, method, ats, parts, climbs)
             update = mean([climb.update for climb in climbs])
@@ -109,11 +113,13 @@ def train(
             memory = mean([climb.memory for climb in climbs])
         else:
             g = problem.gradient(weight, *batch)
-            stay = method.stay(np.where(chosen, g, 0.0), memory)
-            update, correction = np.where(chosen, stay, g), 0.0
+            update, correction = g, 0.0
+            if radius > 0:
+                stay = method.stay(np.where(chosen, g, 0.0), memory)
+                update = np.where(chosen, stay, g)
             seen = problem.loss(weight, *batch), len(batch[0]), None
-        velocity = momentum * velocity - learning_rate * update
-        weight = weight + velocity - learning_rate * correction
+        velocity = momentum * velocity - rate * update
+        weight = weight + velocity - rate * correction
         steps.append(Step(weight, *seen))
     return steps
 
