@@ -129,17 +129,21 @@ class Step:
             rho: Scalar > 0.
 
         Returns:
-            `Climb`, its loss that of the examples of the first pass.
+            `Climb`, its loss and rise those of the examples that the
+            perturbation is computed from; exact for a method of one pass too.
         """
+        weights = self.climber.weights
         leading = self._leading_of_batch()
         climb = self.climber.look_and_climb(
             state, self.method_state(state), rho, leading, None
         )
+        if not self.method.needs_gradients:
+            loss, _ = self.passes.loss_at(weights, state)
+            return climb._replace(loss=loss, rise=climb.loss - loss)
         if leading is None:
             return climb
-        loss, _ = self.passes.loss(
-            self.climber.weights, climb.seen, take(self.passes.batch, leading)
-        )
+        batch = take(self.passes.batch, leading)
+        loss, _ = self.passes.loss(weights, climb.seen, batch)
         return climb._replace(loss=loss)
 
     def _two_passes_if_decided(

@@ -161,7 +161,7 @@ def _choose(ladder: list[float], rises: list[float]) -> tuple[float, str]:
 def _warn_of(model: SAMModel, step: Step, state: list[Any]) -> None:
     """Warn if the model's own radius does too little or too much."""
     rho = float(keras.ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
-    if rho == 0:
+    if not rho > 0:
         return
     rise = _relative_rise(step.probe(state, rho))
     if rise < LEAST_RISE or rise > LARGEST_RISE:

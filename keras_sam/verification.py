@@ -25,8 +25,7 @@ class Verification:
     Attributes:
         rho: The radius of the step.
         loss: The training loss at w.
-        perturbed_loss: The training loss at w + e. For a method with one pass,
-            its first-order estimate.
+        perturbed_loss: The training loss at w + e.
         perturbation_norm: The Euclidean norm of e over all weights.
         relative_sizes: For each variable that moves, by path, the norm of e
             over that of the weights (infinite for weights of zero).
@@ -96,9 +95,9 @@ def verify(
     batch = as_batch(model, x, y, sample_weight)
     rho = float(ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
     iteration = int(model.optimizer.iterations)
-    if rho == 0:
+    if not rho > 0:
         raise ValueError(
-            f"`rho` is 0 at iteration {iteration}, so that the step is a plain "
+            f"`rho` is {rho:g} at iteration {iteration}, so that the step is a plain "
             f"one. Received: rho={model.sam.rho!r}"
         )
     state = [backend.read(v) for v in state_variables(model)]
@@ -202,13 +201,21 @@ def _summary(model: SAMModel, climb: Climb, rho: float) -> Verification:
 def _angle(model: SAMModel, climb: Climb) -> float:
     if not model.sam.method.needs_gradients:
         return math.nan
-    first = [climb.clean_gradients[i] for i in climb.perturbation]
-    second = [climb.perturbed_gradients[i] for i in climb.perturbation]
-    product = float(vectors.norm(first)) * float(vectors.norm(second))
-    if product == 0:
-        return math.nan
-    cosine = float(vectors.dot(first, second)) / product
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+    first = _unit(climb.clean_gradients, climb)
+    second = _unit(climb.perturbed_gradients, climb)
+    # Unlike the arc cosine, exact for small angles; `nan` for a zero vector.
+    half = math.atan2(
+        np.linalg.norm(first - second), np.linalg.norm(first + second)
+    )
+    return math.degrees(2 * half)
+
+
+def _unit(gradients: Gradients, climb: Climb) -> Any:
+    """Return the direction over the perturbed weights, a float64 vector."""
+    arrays = [ops.convert_to_numpy(gradients[i]) for i in climb.perturbation]
+    vector = np.concatenate([a.astype("float64").ravel() for a in arrays])
+    norm = np.linalg.norm(vector)
+    return vector / norm if norm else np.full_like(vector, np.nan)
 
 
 def _norm(gradients: Gradients) -> float:
