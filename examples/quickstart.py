@@ -197,7 +197,7 @@ def cross_entropy(model, x, y):
 def print_table(console, runs, num_epochs):
     """Print accuracy and time of each method."""
     num_seeds = len(runs[METHODS[0]])
-    table = Table(title=f"{num_seeds} seeds, {num_epochs} epochs each")
+    table = Table(title=f"Seeds: {num_seeds}, epochs: {num_epochs}")
     table.add_column("method")
     table.add_column("clean test accuracy", justify="right")
     table.add_column("lowest to highest", justify="right")
