@@ -11,6 +11,7 @@ from keras_sam import backend
 from keras_sam.ascent import Climb
 from keras_sam.ascent import Gradients
 from keras_sam.ascent import Outcome
+from keras_sam.checks import check_batch_size
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
 from keras_sam.types import State
@@ -107,6 +108,7 @@ def run(step: "Step", state: list[Tensor], rho: Tensor) -> Outcome:
     Returns:
         `Outcome`.
     """
+    check_batch_size(step.model, step.passes.batch_size)
     parts = Parts(step.settings.num_microbatches, step.passes.batch_size)
     if not step.method.has_own("statistic"):
         return _run(step, state, step.method_state(state), rho, parts)

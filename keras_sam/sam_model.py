@@ -1,6 +1,7 @@
 """`SAMModel`: what the user sees."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from keras_sam import ascent
 from keras_sam import backend
 from keras_sam import kinds
 from keras_sam.backend.trainer import Trainer
+from keras_sam.checks import check_batch_size
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
 
@@ -82,6 +84,15 @@ class SAMModel(Trainer):
     """
 
     _plain_class: type[keras.Model] | None = None
+    _given: frozenset[str] = frozenset()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "SAMModel":
+        """Remember what the outermost constructor is given by name."""
+        model = super().__new__(cls, *args, **kwargs)
+        names = inspect.getfullargspec(cls.__init__).args[1:]
+        given = {*kwargs, *names[: len(args)]}
+        object.__setattr__(model, "_given", frozenset(given))
+        return model
 
     def __init__(
         self,
@@ -182,6 +193,33 @@ class SAMModel(Trainer):
         super().reset_metrics()
         self._sam.tracker.reset_state()
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train as `keras.Model.fit` does; `sharpness` is one more log.
+
+        Args:
+            x: Input data, as for `keras.Model`.
+            y: Targets.
+            batch_size: Integer. Not smaller than `num_microbatches`.
+            *args: As for `keras.Model`.
+            **kwargs: As for `keras.Model`.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If `batch_size` is smaller than `num_microbatches`.
+        """
+        if batch_size is not None:
+            check_batch_size(self, batch_size)
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
     def train_on_batch(
         self,
         x: Any,
@@ -220,10 +258,15 @@ class SAMModel(Trainer):
             config = keras.saving.serialize_keras_object(plain)
             config.pop("compile_config", None)
             return {"wrapped_model": config, **settings}
-        config = super().get_config()
-        if backend.is_configured_by_constructor(self):
-            return config
-        return {**config, **settings}
+        if not backend.has_functional_constructor(type(self)):
+            # The constructor is another, which may choose what it is not given.
+            settings = {k: v for k, v in settings.items() if k in self._given}
+        return {**super().get_config(), **settings}
+
+    def __reduce__(self) -> Any:
+        """Return what `pickle` needs: the class of an instance has no name."""
+        _, arguments = super().__reduce__()
+        return backend.unpickle, arguments
 
     @classmethod
     def from_config(

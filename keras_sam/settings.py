@@ -1,6 +1,7 @@
 """The arguments of `SAMModel`, checked."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,10 @@ class Settings:
         _check_perturbation(self.perturbation)
         _check_num_microbatches(self.num_microbatches)
         _check_ascent_fraction(self.ascent_fraction)
+        set_field(self, "num_microbatches", int(self.num_microbatches))
+        set_field(self, "ascent_fraction", float(self.ascent_fraction))
+        if _is_integer(self.perturbation):
+            set_field(self, "perturbation", int(self.perturbation))
 
     def rho_at(self, optimizer: keras.Optimizer) -> Tensor:
         """Return the radius of the coming step: a float if it is constant."""
@@ -79,7 +84,7 @@ def _check_num_microbatches(num_microbatches: Any) -> None:
 
 
 def _check_ascent_fraction(ascent_fraction: Any) -> None:
-    is_number = isinstance(ascent_fraction, (int, float))
+    is_number = isinstance(ascent_fraction, numbers.Real)
     if not is_number or not 0 < ascent_fraction <= 1:
         raise ValueError(
             "`ascent_fraction` must be a number in (0, 1]. "
@@ -88,4 +93,5 @@ def _check_ascent_fraction(ascent_fraction: Any) -> None:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Integral)
+    return is_number and not isinstance(value, bool)

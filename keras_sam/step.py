@@ -37,6 +37,7 @@ class Step:
     """
 
     def __init__(self, model: keras.Model, batch: Batch) -> None:
+        self.model = model
         self.settings = model.sam
         self.passes = Passes(model, batch)
         self.climber = Climber(

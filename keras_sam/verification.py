@@ -97,8 +97,8 @@ def verify(
     iteration = int(model.optimizer.iterations)
     if not rho > 0:
         raise ValueError(
-            f"`rho` is {rho:g} at iteration {iteration}, so that the step is a plain "
-            f"one. Received: rho={model.sam.rho!r}"
+            f"`rho` is {rho:g} at iteration {iteration}, so that the step is a "
+            f"plain one. Received: rho={model.sam.rho!r}"
         )
     state = [backend.read(v) for v in state_variables(model)]
     climb = Step(model, batch).probe(state, rho)

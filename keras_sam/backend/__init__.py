@@ -16,8 +16,9 @@ Private Keras names that this folder relies on, each covered by
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
 | `functional_init_arguments` | whether arguments are inputs and outputs |
 | `functional_like_constructor` | whether a constructor takes these |
-| `default`, `is_default` | whether a subclass has its own `get_config` |
+| `default` | marks a `get_config` that subclasses may rely on |
 | `KerasSaveable`, `KerasSaveable._obj_type` | is saved with the model |
+| `KerasSaveable._unpickle_model` | loads the file inside a pickle |
 | `GLOBAL_CUSTOM_NAMES` | under which name a class is saved |
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
@@ -36,13 +37,14 @@ from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import global_seed_variables
-from keras_sam.backend.keras_private import is_configured_by_constructor
+from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss
+from keras_sam.backend.keras_private import unpickle
 from keras_sam.backend.keras_private import unscale_loss_for_distribution
 from keras_sam.backend.state import SAMState
 from keras_sam.backend.state import SavedState

@@ -81,11 +81,14 @@ def as_default(get_config: Any) -> Any:
     return python_utils.default(get_config)
 
 
-def is_configured_by_constructor(model: keras.Model) -> bool:
-    """Return whether `get_config` gives the arguments of the constructor."""
-    return python_utils.is_default(
-        model.get_config
-    ) and not functional_like_constructor(type(model))
+def has_functional_constructor(cls: type[keras.Model]) -> bool:
+    """Return whether Keras calls `cls` with inputs and outputs."""
+    return functional_like_constructor(cls)
+
+
+def unpickle(file: Any) -> keras.Model:
+    """Return the model that a pickle holds as a file."""
+    return KerasSaveable._unpickle_model(file)
 
 
 def save_under_name_of(original: type, substitute: type) -> None:

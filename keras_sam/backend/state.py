@@ -20,12 +20,17 @@ class SAMState:
 
     Attributes:
         memory: The method's state, as `keras.Variable`s; empty until `build`.
+        largest_batch: Integer, the size of the largest batch so far whose size
+            was known before it was run.
+        train_function: What `fit` runs, if this `SAMModel` made it.
     """
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
         self.tracker = keras.metrics.Mean(name="sharpness")
         self.memory: dict[str, Any] = {}
+        self.train_function: Any = None
+        self.largest_batch = 0
         self._built_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:

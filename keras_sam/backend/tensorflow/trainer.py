@@ -11,6 +11,7 @@ from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
+from keras_sam.checks import check_trainable
 from keras_sam.correction import correction_of
 from keras_sam.step import Step
 from keras_sam.types import Batch
@@ -50,13 +51,18 @@ def _refuse_collective_in_conditional(model: keras.Model) -> None:
 class Trainer(keras.Model):
     """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
 
+    _sam: Any
     build_method_state: Callable[[], None]
 
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
         refuse_raw_variables(self)
         _refuse_collective_in_conditional(self)
-        return super().make_train_function(force)
+        # The plain view of the same model may have made the one there is.
+        is_other = self.train_function is not self._sam.train_function
+        made = super().make_train_function(force or is_other)
+        self._sam.train_function = self.train_function
+        return made
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
@@ -73,6 +79,7 @@ class Trainer(keras.Model):
 
     def _build(self, data: Any) -> None:
         keras_private.build(self, data)
+        check_trainable(self)
         with tf.init_scope():
             self.build_method_state()
 

@@ -1,0 +1,195 @@
+"""Bad input: each message names the argument, what is allowed, and the value.
+
+Nothing is lost: weights and optimizer stay as they were.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_sam
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(12, 1)).astype("float32")
+
+
+def tensors():
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(3, activation="tanh", name="hidden")(inputs)
+    return inputs, layers.Dense(1, name="last")(hidden)
+
+
+def compiled(**arguments):
+    model = keras_sam.SAMModel(*tensors(), **arguments)
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rho": -0.1}, "`rho` must be a finite number >= 0.*rho=-0.1"),
+        ({"rho": float("nan")}, "`rho` must be a finite number.*rho=nan"),
+        ({"rho": float("inf")}, "`rho` must be a finite number.*rho=inf"),
+        ({"rho": "big"}, "`rho` must be a finite number.*rho='big'"),
+        ({"rho": [0.1]}, "`rho` must be a finite number"),
+        ({"method": "SAM"}, "`method` must be.*\"sam\".*method='SAM'"),
+        ({"method": None}, "`method` must be.*method=None"),
+        ({"perturb": "weights"}, "`perturb` must be.*perturb='weights'"),
+        ({"perturbation": "local"}, "`perturbation` must be.*'local'"),
+        ({"perturbation": 0}, "`perturbation` must be.*perturbation=0"),
+        ({"perturbation": True}, "`perturbation` must be.*=True"),
+        ({"num_microbatches": 0}, "`num_microbatches` must be.*=0"),
+        ({"num_microbatches": 2.0}, "`num_microbatches` must be.*=2.0"),
+        ({"num_microbatches": True}, "`num_microbatches` must be.*=True"),
+        ({"ascent_fraction": 0.0}, r"`ascent_fraction` must be.*\(0, 1\].*0.0"),
+        ({"ascent_fraction": 1.5}, "`ascent_fraction` must be.*=1.5"),
+        ({"ascent_fraction": "half"}, "`ascent_fraction` must be.*'half'"),
+    ],
+)
+def test_arguments_outside_their_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        keras_sam.SAMModel(*tensors(), **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rho": np.float32(0.1)},
+        {"rho": 1},
+        {"num_microbatches": np.int64(2)},
+        {"ascent_fraction": np.float64(0.5)},
+        {"ascent_fraction": 1},
+        {"perturbation": 3},
+    ],
+)
+def test_numbers_of_numpy_and_python_are_taken(arguments):
+    model = compiled(**arguments)
+    model.fit(X, Y, verbose=0)
+    again = keras_sam.SAMModel.from_config(model.get_config())
+    assert again.sam == model.sam
+
+
+def unchanged(model, message, **fit):
+    before = [v.numpy() for v in model.variables]
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y, verbose=0, **fit)
+    for variable, value in zip(model.variables, before):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_a_perturb_that_selects_nothing_is_refused():
+    unchanged(
+        compiled(perturb=lambda variable: False),
+        "`perturb` must select at least one trainable variable.*hidden/kernel",
+    )
+    unchanged(compiled(perturb="norm_only"), "must select.*perturb='norm_only'")
+
+
+def test_more_micro_batches_than_examples_are_refused():
+    message = "`num_microbatches` must not be larger.*=8.* batch of 4"
+    unchanged(compiled(num_microbatches=8), message, batch_size=4)
+    model = compiled(num_microbatches=8)
+    with pytest.raises(ValueError, match=message):
+        model.train_on_batch(X[:4], Y[:4])
+    model = compiled(num_microbatches=8)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4, True)
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_last_batch_with_fewer_examples_is_taken(eagerly):
+    model = keras_sam.SAMModel(*tensors(), num_microbatches=4)
+    model.compile("adam", "mse", run_eagerly=eagerly)
+    model.fit(X[:10], Y[:10], batch_size=8, verbose=0)
+    assert int(model.optimizer.iterations) == 2
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
+def test_training_without_compile_is_refused():
+    model = keras_sam.SAMModel(*tensors())
+    with pytest.raises(ValueError, match="compile"):
+        model.fit(X, Y)
+
+
+def test_a_model_without_trainable_weights_is_refused():
+    model = keras_sam.SAMModel(*tensors())
+    model.trainable = False
+    model.compile("adam", "mse")
+    unchanged(model, "The model has no trainable weights")
+
+
+def test_from_model_wants_a_keras_model():
+    for thing in (layers.Dense(1), "model", None):
+        with pytest.raises(TypeError, match="`model` must be a `keras"):
+            keras_sam.SAMModel.from_model(thing)
+    with pytest.raises(ValueError, match="is a `SAMModel` already"):
+        keras_sam.SAMModel.from_model(keras_sam.SAMModel(*tensors()))
+    with pytest.raises(ValueError, match="`rho` must be a finite"):
+        keras_sam.SAMModel.from_model(keras.Model(*tensors()), rho=-1)
+
+
+def test_a_train_step_of_its_own_is_refused():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+        def train_step(self, data):
+            return {}
+
+    with pytest.raises(ValueError, match="must not have a `train_step` of"):
+        keras_sam.SAMModel.from_model(Own())
+
+
+class Holder(layers.Layer):
+    """A layer with a `tf.Variable` somewhere."""
+
+    def __init__(self, make, **kwargs):
+        super().__init__(**kwargs)
+        self.held = make()
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tf.Variable(1.0, name="raw"),
+        lambda: tf.Variable(1.0, trainable=False, name="raw"),
+        lambda: [tf.Variable(1.0, name="raw")],
+        lambda: {"a": (tf.Variable(1.0, name="raw"),)},
+    ],
+)
+def test_a_raw_variable_is_refused_with_the_layer_that_holds_it(make):
+    inputs = keras.Input((4,))
+    x = layers.Dense(1)(Holder(make, name="holder")(inputs))
+    model = keras_sam.SAMModel(inputs, x)
+    model.compile("adam", "mse")
+    unchanged(model, "Layer 'holder' holds the `tf.Variable` 'raw")
+
+
+def test_a_trainable_variable_in_a_closure_is_refused():
+    scale = tf.Variable(1.0, name="closed_over")
+    inputs = keras.Input((4,))
+    x = layers.Dense(1)(layers.Lambda(lambda t: t * scale)(inputs))
+    model = keras_sam.SAMModel(inputs, x)
+    model.compile("adam", "mse")
+    unchanged(
+        model, "trainable variables that Keras does not know.*closed_over"
+    )
+
+
+def test_a_loaded_saved_model_is_refused(tmp_path):
+    keras.Sequential([keras.Input((4,)), layers.Dense(2)]).export(
+        tmp_path, verbose=False
+    )
+    inputs = keras.Input((4,))
+    loaded = layers.TFSMLayer(tmp_path, call_endpoint="serve", name="loaded")
+    model = keras_sam.SAMModel(inputs, layers.Dense(1)(loaded(inputs)))
+    model.compile("adam", "mse")
+    unchanged(model, "Layer 'loaded' holds the `tf.Variable`")
