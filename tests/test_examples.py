@@ -27,6 +27,7 @@ LEAVES = {
         ],
     ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
+    "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],
