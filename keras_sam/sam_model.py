@@ -264,9 +264,9 @@ class SAMModel(Trainer):
         return {**super().get_config(), **settings}
 
     def __reduce__(self) -> Any:
-        """Return what `pickle` needs: the class of an instance has no name."""
-        _, arguments = super().__reduce__()
-        return backend.unpickle, arguments
+        """Return what `pickle` needs, without this class, which has no name."""
+        load, arguments = super().__reduce__()
+        return getattr(keras.Model, load.__name__), arguments
 
     @classmethod
     def from_config(

@@ -18,7 +18,6 @@ Private Keras names that this folder relies on, each covered by
 | `functional_like_constructor` | whether a constructor takes these |
 | `default` | marks a `get_config` that subclasses may rely on |
 | `KerasSaveable`, `KerasSaveable._obj_type` | is saved with the model |
-| `KerasSaveable._unpickle_model` | loads the file inside a pickle |
 | `GLOBAL_CUSTOM_NAMES` | under which name a class is saved |
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
@@ -44,7 +43,6 @@ from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss
-from keras_sam.backend.keras_private import unpickle
 from keras_sam.backend.keras_private import unscale_loss_for_distribution
 from keras_sam.backend.state import SAMState
 from keras_sam.backend.state import SavedState

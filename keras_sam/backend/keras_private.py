@@ -86,11 +86,6 @@ def has_functional_constructor(cls: type[keras.Model]) -> bool:
     return functional_like_constructor(cls)
 
 
-def unpickle(file: Any) -> keras.Model:
-    """Return the model that a pickle holds as a file."""
-    return KerasSaveable._unpickle_model(file)
-
-
 def save_under_name_of(original: type, substitute: type) -> None:
     """Make files name `original` where they hold a `substitute`."""
     name = keras.saving.get_registered_name(original)
