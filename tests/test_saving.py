@@ -1,0 +1,226 @@
+"""What is saved, cloned or copied goes on as if nothing had happened."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_sam
+from tests import cases
+from tests import models
+from tests import training
+
+X, Y = cases.FEATURES, cases.CLASSES
+
+
+@keras.saving.register_keras_serializable("tests")
+def is_kernel(variable):
+    return variable.name == "kernel"
+
+
+EVERY_SETTING = {
+    "method": keras_sam.methods.ASAM(eta=0.02, scale_all=True),
+    "rho": keras.optimizers.schedules.PolynomialDecay(0.5, 5, 0.1),
+    "perturb": is_kernel,
+    "perturbation": "global",
+    "num_microbatches": 2,
+    "ascent_fraction": 0.5,
+}
+
+
+@keras.saving.register_keras_serializable("tests")
+class BareNet(models.Body, keras_sam.SAMModel):
+    """Without a `get_config`: Keras remembers simple arguments itself."""
+
+
+KINDS = {
+    "functional": models.batch_norm_dropout,
+    "subclass": models.subclass,
+    "functional_subclass": models.functional_subclass,
+    "adopted_functional": lambda settings: models.adopt(
+        models.batch_norm_dropout(None), settings
+    ),
+    "adopted_sequential": lambda settings: models.adopt(
+        keras.Sequential([
+            keras.Input((6,)),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            models.probabilities(),
+        ]),
+        settings,
+    ),
+    "adopted_unbuilt_sequential": models.unbuilt_sequential,
+    "adopted_subclass": models.adopted_subclass,
+}
+"""How a `SAMModel` can come about."""
+
+
+def trained(build, settings, epochs=2):
+    """Return a new model after some epochs with Adam."""
+    keras.utils.set_random_seed(1)
+    model = build(settings)
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    train(model, epochs)
+    return model
+
+
+def train(model, epochs=2):
+    return model.fit(
+        X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0
+    ).history
+
+
+def assert_same_settings(model, other):
+    assert model.sam.get_config() == other.sam.get_config()
+
+
+def assert_same_predictions(model, other):
+    training.assert_same(
+        model.predict(X, verbose=0), other.predict(X, verbose=0)
+    )
+
+
+@pytest.mark.parametrize("kind, method", cases.cycle(KINDS, cases.METHODS))
+def test_a_loaded_model_goes_on_as_if_never_saved(kind, method, tmp_path):
+    settings = cases.METHODS[method]
+    expected = trained(KINDS[kind], settings, epochs=4)
+    model = trained(KINDS[kind], settings)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    keras.utils.set_random_seed(9)
+    loaded = keras.models.load_model(path)
+    assert isinstance(loaded, keras_sam.SAMModel)
+    assert_same_predictions(loaded, model)
+    train(loaded)
+    training.assert_same(training.state(loaded), training.state(expected))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_keeps_every_setting(kind, tmp_path):
+    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    assert_same_settings(loaded, model)
+    assert loaded.sam.method == EVERY_SETTING["method"]
+    assert loaded.sam.perturb is is_kernel
+    # Saved twice, as after another training.
+    loaded.save(path)
+    assert_same_settings(keras.models.load_model(path), model)
+
+
+def test_a_subclass_without_get_config_keeps_simple_settings(tmp_path):
+    model = trained(lambda settings: BareNet(**settings), {"rho": 0.3})
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    assert type(loaded) is BareNet
+    assert loaded.sam.rho == 0.3
+    assert_same_predictions(loaded, model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_config_keeps_every_setting(kind):
+    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    copied = type(model).from_config(model.get_config())
+    assert_same_settings(copied, model)
+    other = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(model)
+    )
+    assert_same_settings(other, model)
+
+
+# Keras itself makes of the others a `Sequential` and a `Functional` model.
+CLONED = KINDS.keys() - {"adopted_unbuilt_sequential", "functional_subclass"}
+
+
+@pytest.mark.parametrize("kind", sorted(CLONED))
+def test_a_clone_has_every_setting_and_weights_of_its_own(kind):
+    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    clone = keras.models.clone_model(model)
+    assert isinstance(clone, keras_sam.SAMModel)
+    assert_same_settings(clone, model)
+    before = model.get_weights()
+    clone.compile("sgd", "sparse_categorical_crossentropy")
+    assert train(clone, 1)["sharpness"][0] > 0
+    training.assert_same(model.get_weights(), before)
+    clone.set_weights(before)
+    assert_same_predictions(clone, model)
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("kind, how", cases.cycle(KINDS, COPIES))
+def test_a_copy_is_the_same_model(kind, how):
+    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    copied = COPIES[how](model)
+    assert copied is not model
+    assert_same_settings(copied, model)
+    assert_same_predictions(copied, model)
+    train(copied)
+    train(model)
+    assert_same_predictions(copied, model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    sharp = trained(KINDS[kind], {"method": "friendly_sam"}, epochs=1)
+    plain = trained(KINDS[kind], None, epochs=1)
+    assert np.any(sharp.get_weights()[0] != plain.get_weights()[0])
+
+    sharp.save_weights(path)
+    before = plain.get_weights()
+    plain.load_weights(path)
+    assert_same_predictions(plain, sharp)
+
+    plain.set_weights(before)
+    plain.save_weights(path)
+    sharp.load_weights(path)
+    assert_same_predictions(plain, sharp)
+
+    plain.set_weights([w + 1 for w in sharp.get_weights()])
+    sharp.set_weights(plain.get_weights())
+    assert_same_predictions(plain, sharp)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_model_predicts_the_same(kind, tmp_path):
+    model = trained(KINDS[kind], {"method": "friendly_sam"}, epochs=1)
+    model.export(tmp_path / "saved_model", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "saved_model")
+    # A few units in the last place of float32: two compilations of one model.
+    np.testing.assert_allclose(
+        exported.serve(tf.constant(X)), model.predict(X, verbose=0), rtol=1e-6
+    )
+
+
+def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):
+    model = trained(models.batch_norm_dropout, EVERY_SETTING, epochs=1)
+    path = tmp_path / "model.h5"
+    model.save(path)
+    # This format does not look for registered names.
+    loaded = keras.models.load_model(
+        path, custom_objects={"SAMModel": keras_sam.SAMModel}
+    )
+    assert_same_settings(loaded, model)
+    assert_same_predictions(loaded, model)
+
+
+def test_json_keeps_every_setting():
+    model = models.batch_norm_dropout(EVERY_SETTING)
+    loaded = keras.models.model_from_json(model.to_json())
+    assert isinstance(loaded, keras_sam.SAMModel)
+    assert_same_settings(loaded, model)
