@@ -1,4 +1,4 @@
-r"""Write a sharpness-aware method of one's own: twenty lines, one hyperparameter.
+r"""Write a sharpness-aware method of one's own: twenty lines and a parameter.
 
     python examples/write_a_method.py
 

@@ -107,7 +107,9 @@ def test_only_what_is_perturbed_is_reported(name):
 def test_schedule_counts_at_the_present_step():
     schedule = schedules.LatePhase(3, RHO)
     model = small_network.compiled(rho=schedule)
-    with pytest.raises(ValueError, match="`rho` is 0 at iteration 0.*LatePhase"):
+    with pytest.raises(
+        ValueError, match=r"`rho` is 0 at iteration 0.*LatePhase"
+    ):
         keras_sam.verify(model, *batch())
     model.optimizer.iterations.assign(3)
     report = keras_sam.verify(model, *batch())
@@ -149,14 +151,12 @@ def random_model(method, optimizer):
 
 
 def everything(model):
-    return small_network.values(
-        [
-            *model.variables,
-            *model.optimizer.variables,
-            *model.metrics_variables,
-            keras.src.random.seed_generator.global_seed_generator().state,
-        ]
-    )
+    return small_network.values([
+        *model.variables,
+        *model.optimizer.variables,
+        *model.metrics_variables,
+        keras.src.random.seed_generator.global_seed_generator().state,
+    ])
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -289,7 +289,9 @@ def test_model_that_is_not_compiled_is_refused():
 def test_plain_model_is_refused():
     model = small_network.network(keras.Model)
     model.compile("sgd", "mse")
-    with pytest.raises(TypeError, match="must be a `SAMModel`. Received: .*Fun"):
+    with pytest.raises(
+        TypeError, match=r"must be a `SAMModel`. Received: .*Fun"
+    ):
         keras_sam.verify(model, *batch())
     with pytest.raises(TypeError, match="must be a `SAMModel`"):
         keras_sam.verify(methods.SAM(), *batch())

@@ -61,5 +61,5 @@ def test_saved_model_keeps_the_method(tmp_path):
 
 
 def test_bad_power_is_refused():
-    with pytest.raises(ValueError, match="`power` must be >= 0.*-1"):
+    with pytest.raises(ValueError, match=r"`power` must be >= 0.*-1"):
         PowerSAM(power=-1.0)

@@ -1,4 +1,4 @@
-"""What a method becomes at the end of its range: SAM, or the plain optimizer."""
+"""What a method is at the end of its range: SAM, or the plain optimizer."""
 
 import functools
 

@@ -27,9 +27,7 @@ REMEMBERED = {
 
 def model_for(name, mode=EAGER, **settings):
     method, _, rho = METHODS[name]
-    return small_network.compiled(
-        mode, 0.9, method=method, rho=rho, **settings
-    )
+    return small_network.compiled(mode, 0.9, method=method, rho=rho, **settings)
 
 
 def memory(model):
@@ -159,9 +157,7 @@ def test_clone_has_a_memory_of_its_own(name):
     clone.set_weights(small_network.network().get_weights())
     found = small_network.fit(clone).weights
     small_network.assert_same(memory(model), before)
-    small_network.assert_same(
-        found, small_network.fit(model_for(name)).weights
-    )
+    small_network.assert_same(found, small_network.fit(model_for(name)).weights)
 
 
 class CountingDense(keras.layers.Dense):
