@@ -99,9 +99,7 @@ def train(
             a(t) if callable(a) else a for a in (rho, learning_rate)
         )
         parts = split(batch, num_microbatches, ascent_fraction)
-        at = At(
-            weight, radius, chosen, problem.is_matrix, memory, velocity
-        )
+        at = At(weight, radius, chosen, problem.is_matrix, memory, velocity)
         ats = [_at_part(at, problem, part) for part in parts]
         squares = [at.g[chosen] @ at.g[chosen] for at in ats]
         climbs, memory = method.climbs(t, mean(squares), memory)
