@@ -140,6 +140,40 @@ class Traced(layers.Layer):
         return inputs
 
 
+def calls_in_training(make_model, **mode):
+    """Return how often the model's Python code runs, batch by batch."""
+    traced = Traced()
+    inputs = keras.Input((5,))
+    model = make_model(inputs, layers.Dense(1)(traced(inputs)))
+    model.compile("sgd", "mse", **mode)
+    x, y = np.zeros((12, 5)), np.zeros((12, 1))
+    model.evaluate(x, y, verbose=0)  # Builds the metrics, a call of its own.
+    counts = [traced.count]
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: counts.append(traced.count)
+    )
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[count])
+    return np.diff(counts).tolist()
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_microbatches": 2}])
+def test_rho_of_zero_removes_the_second_pass_from_the_program(settings):
+    off = calls_in_training(
+        lambda *ends: keras_sam.SAMModel(*ends, rho=0.0, **settings),
+        jit_compile=False,
+    )
+    assert off == calls_in_training(keras.Model, jit_compile=False)
+
+
+def test_schedule_of_zero_skips_the_second_pass():
+    rho = PiecewiseConstantDecay([0], [0.0, 0.5])
+    calls = calls_in_training(
+        lambda *ends: keras_sam.SAMModel(*ends, rho=rho), run_eagerly=True
+    )
+    plain_calls = calls_in_training(keras.Model, run_eagerly=True)
+    assert np.subtract(calls, plain_calls).tolist() == [0, 1, 1]
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -36,6 +36,15 @@ class NotHomogeneous(keras_sam.methods.Method):
         return vectors.add(gradients, squares)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constant(keras_sam.methods.Method):
+    """Climbs whatever the gradient is, so that a bad one leaves e good."""
+
+    def perturb(self, gradients, weights, rho, state):
+        return [rho * keras.ops.ones_like(weight.value) for weight in weights]
+
+
 def network(dtype="float32", **settings):
     make = chain(
         lambda: keras.Input((3,)),
@@ -162,7 +171,7 @@ def model_with_bad_slope(bad_pass, bad_value, mode, **settings):
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize("method", ["sam", "asam"])
+@pytest.mark.parametrize("method", ["sam", "asam", Constant()])
 @pytest.mark.parametrize("bad_value", [np.inf, np.nan])
 @pytest.mark.parametrize("bad_pass", [1, 2])
 def test_bad_gradient_in_either_pass_skips_the_update_and_halves_the_scale(

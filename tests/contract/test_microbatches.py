@@ -53,15 +53,20 @@ def test_state_is_updated_by_one_part_after_the_other(mode):
     assert_same(sam.variables, plain.variables)
 
 
-def test_loss_is_that_of_what_the_first_pass_of_each_part_saw(mode):
-    plain, sam = twins(stateful(), rho=RHO, num_microbatches=3)
+def test_loss_is_that_of_what_the_first_pass_of_each_part_saw():
+    # The penalty is the mean of squares over the examples of a part.
+    make = stateful(lambda: layers.ActivityRegularization(l2=0.1))
+    plain, sam = twins(make, rho=RHO, num_microbatches=3)
     x, y = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 1)
-    y_pred = [plain(x[start:stop], training=True) for start, stop in PARTS]
+    y_pred, penalty = [], 0.0
+    for start, stop in PARTS:
+        y_pred.append(plain(x[start:stop], training=True))
+        penalty += (stop - start) / NUM_EXAMPLES * float(plain.losses[0])
     sam.compile(optimizers.SGD(0.0), "mse", metrics=["mae"], run_eagerly=True)
     logs = sam.train_on_batch(x, y, return_dict=True)
     error = np.concatenate(y_pred) - y
-    # Up to 30 float32 operations on numbers of order one.
-    assert logs["loss"] == pytest.approx(np.mean(error**2), rel=2e-6)
+    # Up to 30 float32 operations.
+    assert logs["loss"] == pytest.approx(np.mean(error**2) + penalty, rel=2e-6)
     assert logs["mae"] == pytest.approx(np.mean(np.abs(error)), rel=2e-6)
 
 

@@ -168,7 +168,8 @@ def test_step_is_plain_with_custom_losses(settings):
     ):
         inputs = keras.Input((3,))
         hidden = AddsLoss(4, activation="tanh")(inputs)
-        models.append(model(inputs, layers.Dense(2)(hidden)))
+        outputs = layers.Dense(2, bias_initializer="ones")(hidden)
+        models.append(model(inputs, outputs))
     copy_state(*models)
     data = (
         normal(NUM_EXAMPLES, 3),
