@@ -198,18 +198,3 @@ def test_a_step_is_two_passes_with_averaged_weights():
         callbacks=swapping,
         run_eagerly=True,
     )
-
-
-def test_backup_and_restore_goes_on_as_if_never_interrupted(tmp_path):
-    class Kill(callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise InterruptedError("killed")
-
-    expected, _ = fit([], optimizer=keras.optimizers.Adam(0.01))
-    backup = callbacks.BackupAndRestore(tmp_path / "backup")
-    with pytest.raises(InterruptedError, match="killed"):
-        fit([backup, Kill()], optimizer=keras.optimizers.Adam(0.01))
-    model, history = fit([backup], optimizer=keras.optimizers.Adam(0.01))
-    assert history.epoch == [2, 3]
-    training.assert_same(training.state(model), training.state(expected))

@@ -59,23 +59,41 @@ KINDS = {
 """How a `SAMModel` can come about."""
 
 
-def trained(build, settings, epochs=2):
-    """Return a new model after some epochs with Adam."""
+def built(build, settings, run_eagerly=True):
+    """Return a new compiled model that has seen an input."""
     keras.utils.set_random_seed(1)
     model = build(settings)
+    model(X[:1])
     model.compile(
         keras.optimizers.Adam(0.01),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
+        run_eagerly=run_eagerly,
     )
+    return model
+
+
+def trained(build, settings, run_eagerly=True, epochs=1):
+    """Return a new model after some epochs."""
+    model = built(build, settings, run_eagerly)
     train(model, epochs)
     return model
 
 
-def train(model, epochs=2):
+def train(model, epochs=1, callbacks=()):
     return model.fit(
-        X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0
+        X,
+        Y,
+        batch_size=8,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
     ).history
+
+
+def method_state(model):
+    return training.values(model._sam.variables)
 
 
 def assert_same_settings(model, other):
@@ -88,11 +106,16 @@ def assert_same_predictions(model, other):
     )
 
 
-@pytest.mark.parametrize("kind, method", cases.cycle(KINDS, cases.METHODS))
-def test_a_loaded_model_goes_on_as_if_never_saved(kind, method, tmp_path):
-    settings = cases.METHODS[method]
-    expected = trained(KINDS[kind], settings, epochs=4)
-    model = trained(KINDS[kind], settings)
+@pytest.mark.parametrize(
+    "kind, method, run_eagerly",
+    cases.cycle(KINDS, cases.METHODS, (False, True)),
+)
+def test_a_loaded_model_goes_on_as_if_never_saved(
+    kind, method, run_eagerly, tmp_path
+):
+    arguments = cases.METHODS[method], run_eagerly
+    expected = trained(KINDS[kind], *arguments, epochs=3)
+    model = trained(KINDS[kind], *arguments, epochs=2)
     path = tmp_path / "model.keras"
     model.save(path)
     keras.utils.set_random_seed(9)
@@ -101,11 +124,31 @@ def test_a_loaded_model_goes_on_as_if_never_saved(kind, method, tmp_path):
     assert_same_predictions(loaded, model)
     train(loaded)
     training.assert_same(training.state(loaded), training.state(expected))
+    training.assert_same(method_state(loaded), method_state(expected))
+
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise InterruptedError("killed")
+
+
+@pytest.mark.parametrize("kind", ["functional", "adopted_sequential"])
+def test_a_restored_backup_goes_on_as_if_never_interrupted(kind, tmp_path):
+    settings = {"method": "friendly_sam"}
+    expected = trained(KINDS[kind], settings, epochs=4)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(InterruptedError, match="killed"):
+        train(built(KINDS[kind], settings), 4, callbacks=[backup, Kill()])
+    model = built(KINDS[kind], settings)
+    assert len(train(model, 4, callbacks=[backup])["loss"]) == 2
+    training.assert_same(training.state(model), training.state(expected))
+    training.assert_same(method_state(model), method_state(expected))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_keeps_every_setting(kind, tmp_path):
-    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    model = built(KINDS[kind], EVERY_SETTING)
     path = tmp_path / "model.keras"
     model.save(path)
     loaded = keras.models.load_model(path)
@@ -118,7 +161,7 @@ def test_a_file_keeps_every_setting(kind, tmp_path):
 
 
 def test_a_subclass_without_get_config_keeps_simple_settings(tmp_path):
-    model = trained(lambda settings: BareNet(**settings), {"rho": 0.3})
+    model = built(lambda settings: BareNet(**settings), {"rho": 0.3})
     path = tmp_path / "model.keras"
     model.save(path)
     loaded = keras.models.load_model(path)
@@ -127,9 +170,33 @@ def test_a_subclass_without_get_config_keeps_simple_settings(tmp_path):
     assert_same_predictions(loaded, model)
 
 
+@keras.saving.register_keras_serializable("tests")
+class ChoosingNet(models.Body, keras_sam.SAMModel):
+    """Its constructor sets `rho`, and passes on other settings."""
+
+    def __init__(self, strength, **kwargs):
+        super().__init__(rho=strength / 10, **kwargs)
+        self.strength = strength
+
+    def get_config(self):
+        return {**super().get_config(), "strength": self.strength}
+
+
+def test_a_constructor_may_choose_settings_itself(tmp_path):
+    model = built(
+        lambda settings: ChoosingNet(4, **settings), {"method": "asam"}
+    )
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    assert_same_settings(loaded, model)
+    assert loaded.sam.rho == 0.4
+    assert loaded.sam.method == keras_sam.methods.ASAM()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_config_keeps_every_setting(kind):
-    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    model = built(KINDS[kind], EVERY_SETTING)
     copied = type(model).from_config(model.get_config())
     assert_same_settings(copied, model)
     other = keras.saving.deserialize_keras_object(
@@ -144,12 +211,12 @@ CLONED = KINDS.keys() - {"adopted_unbuilt_sequential", "functional_subclass"}
 
 @pytest.mark.parametrize("kind", sorted(CLONED))
 def test_a_clone_has_every_setting_and_weights_of_its_own(kind):
-    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    model = trained(KINDS[kind], EVERY_SETTING)
     clone = keras.models.clone_model(model)
     assert isinstance(clone, keras_sam.SAMModel)
     assert_same_settings(clone, model)
     before = model.get_weights()
-    clone.compile("sgd", "sparse_categorical_crossentropy")
+    clone.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     assert train(clone, 1)["sharpness"][0] > 0
     training.assert_same(model.get_weights(), before)
     clone.set_weights(before)
@@ -164,7 +231,7 @@ COPIES = {
 
 @pytest.mark.parametrize("kind, how", cases.cycle(KINDS, COPIES))
 def test_a_copy_is_the_same_model(kind, how):
-    model = trained(KINDS[kind], EVERY_SETTING, epochs=1)
+    model = trained(KINDS[kind], EVERY_SETTING)
     copied = COPIES[how](model)
     assert copied is not model
     assert_same_settings(copied, model)
@@ -177,8 +244,8 @@ def test_a_copy_is_the_same_model(kind, how):
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
     path = tmp_path / "model.weights.h5"
-    sharp = trained(KINDS[kind], {"method": "friendly_sam"}, epochs=1)
-    plain = trained(KINDS[kind], None, epochs=1)
+    sharp = trained(KINDS[kind], {"method": "friendly_sam"})
+    plain = built(KINDS[kind], None)
     assert np.any(sharp.get_weights()[0] != plain.get_weights()[0])
 
     sharp.save_weights(path)
@@ -198,7 +265,7 @@ def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exported_model_predicts_the_same(kind, tmp_path):
-    model = trained(KINDS[kind], {"method": "friendly_sam"}, epochs=1)
+    model = built(KINDS[kind], {"method": "friendly_sam"})
     model.export(tmp_path / "saved_model", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved_model")
     # A few units in the last place of float32: two compilations of one model.
@@ -208,7 +275,7 @@ def test_an_exported_model_predicts_the_same(kind, tmp_path):
 
 
 def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):
-    model = trained(models.batch_norm_dropout, EVERY_SETTING, epochs=1)
+    model = built(models.batch_norm_dropout, EVERY_SETTING)
     path = tmp_path / "model.h5"
     model.save(path)
     # This format does not look for registered names.
