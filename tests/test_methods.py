@@ -16,7 +16,7 @@ from tests.small_network import LEARNING_RATE
 EPOCHS = 2
 MOMENTUM = 0.8
 
-# A schedule that has AESAM climb at some of the six steps and not at others.
+# From the paper, for the six steps of training below.
 THRESHOLD = keras.optimizers.schedules.PolynomialDecay(1.0, 6, -1.0)
 
 METHODS = {
@@ -51,8 +51,8 @@ METHODS = {
         0.3,
     ),
     "ae_sam": (
-        methods.AESAM(threshold=THRESHOLD, decay=0.7),
-        formulas.ae_sam(lambda t: 1 - 2 * t / 6, 0.7),
+        methods.AESAM(threshold=THRESHOLD, decay=0.5),
+        formulas.ae_sam(lambda t: 1 - 2 * t / 6, 0.5),
         0.3,
     ),
 }
@@ -148,19 +148,9 @@ def test_every_step_with_some_of_the_weights_perturbed(name):
     assert_same_training(name, EAGER, chosen=kernels)
 
 
-def test_the_steps_above_have_both_kinds_of_each_method():
-    climbs = {
-        name: [step.sharpness is not None for step in trained(name)]
-        for name in ("look_sam", "ae_sam")
-    }
-    assert climbs["look_sam"] == [True, False, False] * 2
-    assert climbs["ae_sam"][0]
-    assert {True, False} == set(climbs["ae_sam"][1:])
-
-
-def trained(name):
-    _, formula, rho = METHODS[name]
-    return train(
+def climbs(formula, rho=0.3):
+    """Return at which of the steps above a method climbs."""
+    steps = train(
         small_network.PROBLEM,
         formula,
         small_network.flat(small_network.network().get_weights()),
@@ -169,3 +159,13 @@ def trained(name):
         LEARNING_RATE,
         MOMENTUM,
     )
+    return [step.sharpness is not None for step in steps]
+
+
+def test_the_steps_above_tell_a_right_decision_from_a_wrong_one():
+    assert climbs(METHODS["look_sam"][1]) == [True, False, False] * 2
+    found = climbs(METHODS["ae_sam"][1])
+    assert found == [True, False, False, False, False, True]
+    assert climbs(formulas.ae_sam(lambda t: 2 * t / 6 - 1, 0.5)) != found
+    assert climbs(formulas.ae_sam(lambda t: 0.0, 0.5)) != found
+    assert climbs(formulas.ae_sam(lambda t: 1 - 2 * t / 6, 0.0)) != found

@@ -90,3 +90,5 @@ class Trainer(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, weights))
         for i, step in correction.items():
             weights[i].assign_sub(step)
+            if weights[i].constraint is not None:
+                weights[i].assign(weights[i].constraint(weights[i]))
