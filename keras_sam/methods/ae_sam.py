@@ -26,7 +26,7 @@ class AESAM(ClimbsLikeSAM):
     infinity this is SAM.
 
     Under data parallelism and with micro-batches, the mean of their `||g||^2`
-    decides, for all of them.
+    decides, for all of them. With micro-batches that takes a pass of its own.
 
     Args:
         threshold: Number or `keras.optimizers.schedules.LearningRateSchedule`,

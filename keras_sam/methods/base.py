@@ -116,8 +116,8 @@ class Method(abc.ABC):
             weights: The values of the variables that the method sees.
 
         Returns:
-            A dictionary of tensors and lists of tensors, saved with the model.
-            Empty by default.
+            A dictionary of tensors, and of lists with one tensor for each
+            weight, saved with the model. Empty by default.
         """
         del weights
         return {}

@@ -190,3 +190,13 @@ def test_many_steps_are_traced_once(name, num_microbatches):
     after_first = layer.num_calls
     small_network.fit(model, epochs=3)
     assert layer.num_calls == after_first
+
+
+@pytest.mark.parametrize("name", ["weighted_sam", "look_sam", "ae_sam"])
+def test_several_steps_in_one_execution_are_the_same_steps(name):
+    after = []
+    for count in (1, 3):
+        model = model_for(name, {**GRAPH, "steps_per_execution": count})
+        small_network.fit(model, epochs=2)
+        after.append(small_network.values(model.variables))
+    small_network.assert_same(*after)
