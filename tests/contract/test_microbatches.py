@@ -13,6 +13,7 @@ from keras import optimizers
 import keras_sam
 from tests import reference
 from tests.contract.twins import Counter
+from tests.contract.twins import MeanSquare
 from tests.contract.twins import Scale
 from tests.contract.twins import chain
 from tests.contract.twins import mean_prediction
@@ -54,8 +55,7 @@ def test_state_is_updated_by_one_part_after_the_other(mode):
 
 
 def test_loss_is_that_of_what_the_first_pass_of_each_part_saw():
-    # The penalty is the mean of squares over the examples of a part.
-    make = stateful(lambda: layers.ActivityRegularization(l2=0.1))
+    make = stateful(MeanSquare)
     plain, sam = twins(make, rho=RHO, num_microbatches=3)
     x, y = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 1)
     y_pred, penalty = [], 0.0

@@ -81,8 +81,10 @@ class WithUnusedWeight(layers.Dense):
         super().build(shape)
 
 
-@pytest.mark.parametrize("method", ["sam", "asam"])
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+METHODS = [("sam", 1), ("sam", 2), ("asam", 1)]
+
+
+@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
 def test_variable_without_gradient_is_left_alone(
     method, num_microbatches, mode
 ):
@@ -165,8 +167,7 @@ def test_sparse_gradient_reaches_a_loss_scaling_optimizer_as_it_is():
     assert optimizer.inner_optimizer.types[0] == "IndexedSlices"
 
 
-@pytest.mark.parametrize("method", ["sam", "asam"])
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
 def test_zero_gradient_gives_no_perturbation(method, num_microbatches, mode):
     model = regression(method=method, num_microbatches=num_microbatches)
     before = model.get_weights()
