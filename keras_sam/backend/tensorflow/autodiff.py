@@ -136,7 +136,11 @@ def scan(
         )
 
     _, carry, arrays = tf.while_loop(
-        lambda i, *_: i < count, body, (tf.constant(0), carry, arrays)
+        lambda i, *_: i < count,
+        body,
+        (tf.constant(0), carry, arrays),
+        # Parts at the same time would each hold gradients and weights.
+        parallel_iterations=1,
     )
 
     def merged(array: tf.TensorArray, spec: tf.TensorSpec, like: Any) -> Tensor:
