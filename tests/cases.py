@@ -245,7 +245,6 @@ OPTIMIZERS = {
     "lion": lambda: _optimizers.Lion(0.01),
     "lamb": lambda: _optimizers.Lamb(0.01),
     "adafactor": lambda: _optimizers.Adafactor(0.01),
-    "muon": lambda: _optimizers.Muon(0.01),
     "clipnorm": lambda: _optimizers.SGD(0.1, clipnorm=0.05),
     "global_clipnorm": lambda: _optimizers.SGD(0.1, global_clipnorm=0.05),
     "clipvalue": lambda: _optimizers.SGD(0.1, clipvalue=0.01),
@@ -266,15 +265,20 @@ OPTIMIZERS = {
 }
 """Every optimizer of Keras, and every option that they share."""
 
-# Keras 3.10 does not have these yet.
-if hasattr(_optimizers, "ScheduleFreeAdamW"):
-    OPTIMIZERS["schedule_free"] = lambda: _optimizers.ScheduleFreeAdamW(0.01)
-if hasattr(_optimizers, "MultiOptimizer"):
-    OPTIMIZERS["multiple"] = lambda: _optimizers.MultiOptimizer(
-        _optimizers.OptimizerMap(
-            _optimizers.SGD(0.1), {".*/bias": _optimizers.Adam(0.01)}
-        )
-    )
+IS_NEWER_KERAS = hasattr(_optimizers, "MultiOptimizer")
+"""Whether Keras is newer than the oldest that is supported, 3.10."""
+
+if IS_NEWER_KERAS:
+    # The oldest lacks these; its own `fit` with TensorFlow fails with Muon.
+    OPTIMIZERS |= {
+        "muon": lambda: _optimizers.Muon(0.01),
+        "schedule_free": lambda: _optimizers.ScheduleFreeAdamW(0.01),
+        "multiple": lambda: _optimizers.MultiOptimizer(
+            _optimizers.OptimizerMap(
+                _optimizers.SGD(0.1), {".*/bias": _optimizers.Adam(0.01)}
+            )
+        ),
+    }
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
