@@ -169,3 +169,19 @@ def test_the_steps_above_tell_a_right_decision_from_a_wrong_one():
     assert climbs(formulas.ae_sam(lambda t: 2 * t / 6 - 1, 0.5)) != found
     assert climbs(formulas.ae_sam(lambda t: 0.0, 0.5)) != found
     assert climbs(formulas.ae_sam(lambda t: 1 - 2 * t / 6, 0.0)) != found
+
+
+def test_ae_sam_remembers_the_mean_over_the_microbatches():
+    # Its decisions do not depend on the unit, so only its memory shows it.
+    method, _, rho = METHODS["ae_sam"]
+    model = small_network.compiled(method=method, rho=rho, num_microbatches=2)
+    weight = small_network.flat(model.get_weights())
+    [batch] = small_network.batches(5)
+    squares = []
+    for rows, share in [(slice(2), 2 / 5), (slice(2, 5), 3 / 5)]:
+        part = [array[rows] for array in batch]
+        g = 2 * share * small_network.PROBLEM.gradient(weight, *part)
+        squares.append(g @ g)
+    small_network.fit(model, number=5)
+    [mean] = [v for v in model.variables if v.name == "mean"]
+    assert float(mean.value) == pytest.approx(np.mean(squares), rel=1e-5)

@@ -20,7 +20,8 @@ NUM_STEPS = 4
 
 def steps(model, x, y, count=NUM_STEPS):
     """Train on the same batch again and again; return the logs."""
-    return [model.train_on_batch(x, y, return_dict=True) for _ in range(count)]
+    logs = [model.train_on_batch(x, y, return_dict=True) for _ in range(count)]
+    return [{name: float(log[name]) for name in log} for log in logs]
 
 
 def token_model(make_first, mode, **settings):
