@@ -121,3 +121,28 @@ def test_gradients_of_other_weights_are_followed_too(name):
     small_network.fit(model)
     for a, b in zip(model.get_weights(), before):
         assert np.all(a != b)
+
+
+class Mixing(methods.FriendlySAM):
+    """FriendlySAM that sees the gradients of all weights, and does no more."""
+
+    def combine(self, gradients, perturbed_gradients, state):
+        assert len(gradients) == len(perturbed_gradients) == 4
+        assert len(state["average"]) == 4
+        return perturbed_gradients
+
+    def perturb(self, gradients, weights, rho, state):
+        assert len(gradients) == len(weights) == len(state["average"]) == 2
+        return super().perturb(gradients, weights, rho, state)
+
+
+def test_memory_of_a_mixing_method_is_cut_to_what_is_perturbed():
+    after = []
+    for method in (Mixing(), methods.FriendlySAM()):
+        model = small_network.compiled(
+            method=method,
+            rho=0.3,
+            perturb=lambda variable: "output" in variable.path,
+        )
+        after.append(small_network.fit(model).weights)
+    small_network.assert_same(*after)
