@@ -53,6 +53,11 @@ def test_arguments_outside_their_range_are_refused(arguments, message):
         keras_sam.SAMModel(*tensors(), **arguments)
 
 
+def test_arguments_that_do_not_exist_are_refused():
+    with pytest.raises(TypeError, match=r"no argument `roh`.*roh=0\.1"):
+        keras_sam.SAMModel(*tensors(), roh=0.1)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
