@@ -76,8 +76,8 @@ class Parts:
         collected: list[Any] = []
         index = []
         for start, size, repeats in self._groups:
-            if len(self._groups) > 1:  # one graph for both sizes
-                size = ops.convert_to_tensor(size, "int32")
+            if len(self._groups) > 1:
+                size = backend.shared_size(size)
             num_rows = leading(Rows(start, size, gain)).size
             carry, output = backend.scan(
                 part,

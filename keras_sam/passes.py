@@ -250,6 +250,9 @@ class Passes:
 class StateScope(keras.StatelessScope):
     """Remembers which variables were written.
 
+    A variable that it has no value of is read in the scope around it, if there
+    is one.
+
     Attributes:
         share: Scalar, or `None` for one. Gradients by trainable variables that
             are read in the scope are multiplied by it.
@@ -263,7 +266,9 @@ class StateScope(keras.StatelessScope):
     def get_current_value(self, variable: keras.Variable) -> Tensor:
         """Return the value in this scope, or `None`."""
         value = super().get_current_value(variable)
-        if value is None or self.share is None or not variable.trainable:
+        if value is None:
+            return backend.value_around(self, variable)
+        if self.share is None or not variable.trainable:
             return value
         rest = ops.cast(self.share - 1, value.dtype)
         return value + rest * (value - ops.stop_gradient(value))

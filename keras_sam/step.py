@@ -269,7 +269,7 @@ class Step:
                 outcome.logs,
             )
 
-        gradients, correction, state, logs = ops.cond(
+        gradients, correction, state, logs = backend.cond(
             condition, lambda: flat(if_true), lambda: flat(if_false)
         )
         return Outcome(

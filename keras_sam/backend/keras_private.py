@@ -52,9 +52,22 @@ def flatten_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def global_seed_variables() -> list[keras.Variable]:
-    """Return the state of the generator that unseeded random ops draw from."""
+    """Return the state of the generator that unseeded random ops draw from.
+
+    None on JAX, where a train step must not draw from it.
+    """
+    if keras.backend.backend() == "jax":
+        return []
     generator = global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
+
+
+def value_around(
+    scope: keras.StatelessScope, variable: keras.Variable
+) -> Tensor | None:
+    """Return a value that a scope around `scope` has, or `None`."""
+    outer = scope.original_scope
+    return None if outer is None else outer.get_current_value(variable)
 
 
 def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:

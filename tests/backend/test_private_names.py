@@ -237,6 +237,23 @@ def test_masks_on_tensors():
     assert get_keras_mask(tensor) is mask
 
 
+def test_original_scope_is_the_scope_around_a_scope():
+    with keras.StatelessScope() as outer, keras.StatelessScope() as inner:
+        assert inner.original_scope is outer
+        assert outer.original_scope is None
+
+
+def test_compile_config_is_another_after_each_compile(model):
+    first = model._compile_config
+    model.compile("sgd", "mse")
+    assert model._compile_config is not first
+
+
+def test_layout_of_a_variable_is_what_it_is_given():
+    assert keras.Variable(0.0)._layout is None
+    assert keras.Variable(0.0, layout="layout")._layout == "layout"
+
+
 def test_global_seed_generator_is_a_global_attribute():
     generator = global_seed_generator()
     found = global_state.get_global_attribute("global_seed_generator")
