@@ -80,7 +80,7 @@ def test_import_works_without_what_only_examples_and_plots_need():
     # Keras loads some of these itself if they are there.
     code = (
         "import sys, keras\n"
-        "for name in ('matplotlib', 'rich', 'sklearn', 'tensorflow_datasets'):\n"
+        "for name in ('PIL', 'matplotlib', 'rich', 'sklearn'):\n"
         "    sys.modules[name] = None\n"
         "import keras_sam"
     )
