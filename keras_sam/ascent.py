@@ -91,6 +91,9 @@ class Climber:
         loss_scale: Scalar that the loss is multiplied by before it is
             differentiated, or `None`.
         is_global: Whether replicas share one perturbation.
+
+    Attributes:
+        call: Calls a function that does one pass, and returns what it returns.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Climber:
         self._kinds = kinds
         self._loss_scale = loss_scale
         self._is_global = is_global
+        self.call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_()
         # Keras divides the loss by the number of replicas.
         num_replicas = backend.num_replicas()
         self._unit = loss_scale
@@ -304,8 +308,8 @@ class Climber:
             value, seen = loss(weights)
             return _times(self._loss_scale, value), (value, seen)
 
-        _, (value, seen), gradients = backend.value_and_gradients(
-            scaled, weights, wanted
+        _, (value, seen), gradients = self.call(
+            lambda: backend.value_and_gradients(scaled, weights, wanted)
         )
         found = {
             i: gradient
