@@ -141,6 +141,31 @@ def step_by_step(model: keras.Model, function: Callable[[Any], Any]) -> Any:
     return several
 
 
+def local_batch(model: keras.Model, iterator: Any) -> Any:
+    """Return what one replica of this worker is given of the first batch.
+
+    To build a model, Keras averages the batch over replicas, which fails where
+    they are on several workers.
+
+    Args:
+        model: A model.
+        iterator: Keras' iterator over the steps of an epoch.
+    """
+    results = model.distribute_strategy.experimental_local_results
+    batch = next(next(batches) for _, _, batches in iterator)
+    return keras.tree.map_structure(lambda value: results(value)[0], batch)
+
+
+def logs(model: keras.Model, logs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the logs of a step in the shape that Keras averages.
+
+    Over several workers it averages along an axis, which scalars lack.
+    """
+    if not has_several_workers(model):
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+
+
 def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
     """Return how to call what each replica computes on its own.
 

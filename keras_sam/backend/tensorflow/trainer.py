@@ -61,7 +61,18 @@ class Trainer(keras.Model):
             if new is not old:
                 variable.assign(new)
         self._apply(outcome)
-        return outcome.logs
+        return replicas.logs(self, outcome.logs)
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """Return the logs of a step of `evaluate`."""
+        return replicas.logs(self, super().test_step(data))
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        if iterator is not None and replicas.has_several_workers(self):
+            iterator, data_batch = None, replicas.local_batch(self, iterator)
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def _build(self, data: Any) -> None:
         keras_private.build(self, data)
