@@ -42,8 +42,11 @@ class Trainer(keras.Model):
 
     def make_test_function(self, force: bool = False) -> Any:
         """Return what runs a step of `evaluate`."""
-        with replicas.not_compiled_as_a_whole(self):
-            return super().make_test_function(force)
+        if force or self.test_function is None:
+            with replicas.not_compiled_as_a_whole(self):
+                super().make_test_function(force=True)
+            self.test_function = replicas.step_by_step(self, self.test_function)
+        return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Return what runs a step of `predict`."""
