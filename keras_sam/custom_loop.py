@@ -139,7 +139,8 @@ class _FunctionPasses:
     ) -> None:
         self._loss_fn = loss_fn
         self._variables = variables
-        self.written: list[keras.Variable] | None = None
+        self.written: list[keras.Variable] = []
+        self._is_first = True
 
     def loss_at(
         self, weights: Vector, state: list[Tensor]
@@ -152,8 +153,9 @@ class _FunctionPasses:
             result if isinstance(result, tuple) else (result, None)
         )
         updates = scope.updates()
-        if self.written is None:
+        if self._is_first:
             self.written = [variable for variable, _ in updates]
+            self._is_first = False
         return loss, Seen(auxiliary, [], [value for _, value in updates])
 
 

@@ -66,7 +66,7 @@ class Periodic(Schedule):
         self.rho = _checked(rho)
 
     def __call__(self, step: Tensor) -> Tensor:
-        is_due = ops.equal(ops.cast(step, "int64") % self.period, 0)
+        is_due = ops.equal(ops.mod(step, self.period), 0)
         rho = ops.cast(_at(self.rho, step), "float32")
         return ops.where(is_due, rho, ops.zeros_like(rho))
 

@@ -22,6 +22,9 @@ from keras_sam.passes import set_masks
 from keras_sam.passes import state_variables
 from keras_sam.passes import take
 from keras_sam.passes import take_at
+from keras_sam.shards import ShardClimber
+from keras_sam.shards import ShardPasses
+from keras_sam.shards import Shards
 from keras_sam.skipping import unless_skipped
 from keras_sam.types import Batch
 from keras_sam.types import State
@@ -34,23 +37,50 @@ class Step:
     Args:
         model: A compiled, built `SAMModel`.
         batch: `Batch`.
+        shards: The parts of the batch on groups of devices, each to be
+            perturbed by its own gradient; `None` for one perturbation.
+        compiled: Calls a function that reads no variables, and that replicas
+            run without talking to each other, and returns what it returns.
+            `None` to call such functions like any other.
     """
 
-    def __init__(self, model: keras.Model, batch: Batch) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        batch: Batch,
+        shards: Shards | None = None,
+        compiled: Callable[[Callable[[], Any]], Any] | None = None,
+    ) -> None:
         self.model = model
         self.settings = model.sam
         self.passes = Passes(model, batch)
-        self.climber = Climber(
-            self.passes,
-            self.settings.method,
+        arguments = (
             [backend.read(v) for v in model.trainable_variables],
             kinds.kinds(model),
             kinds.perturbed(model, self.settings.perturb),
             backend.loss_scale(model.optimizer),
+        )
+        self.climber = Climber(
+            self.passes,
+            self.settings.method,
+            *arguments,
             self.settings.perturbation == "global",
         )
+        self.sharp_climber = self.climber
+        if shards is not None:
+            self.sharp_climber = ShardClimber(
+                ShardPasses(model, batch, shards),
+                self.settings.method,
+                *arguments,
+            )
         self.method = model.sam.method
         self._optimizer = model.optimizer
+        self._iterations = backend.read(model.optimizer.iterations)
+        self._rho = self.settings.rho_at(model.optimizer)
+        self._call = compiled or _call
+        is_global = self.settings.perturbation == "global"
+        if is_global or self.method.has_own("statistic"):
+            self.climber.call, self._call = self._call, _call
         self._memory = model._sam.memory
         self._positions = {
             id(variable): i for i, variable in enumerate(state_variables(model))
@@ -58,7 +88,7 @@ class Step:
 
     def run(self, state: list[Tensor]) -> Outcome:
         """Return what the step does from `state`."""
-        outcome = self._run(state)
+        outcome = self._call(lambda: self._run(state))
         new = (self.method_state(outcome.state), outcome.correction)
         no_correction = keras.tree.map_structure(
             ops.zeros_like, outcome.correction
@@ -75,10 +105,10 @@ class Step:
         )
 
     def _run(self, state: list[Tensor]) -> Outcome:
-        rho = self.settings.rho_at(self._optimizer)
+        rho = self._rho
         if _is_always_zero(rho):
             return self.one_pass(state, rho)
-        is_active = self.method.is_due(self._optimizer.iterations)
+        is_active = self.method.is_due(self._iterations)
         if not isinstance(rho, float):
             is_active = ops.logical_and(rho > 0, is_active)
         return self.either(
@@ -117,7 +147,7 @@ class Step:
         if self.method.has_own("statistic"):
             return self._two_passes_if_decided(state, rho)
         leading = self._leading_of_batch()
-        climb = self.climber.look_and_climb(
+        climb = self.sharp_climber.look_and_climb(
             state, self.method_state(state), rho, leading, None
         )
         return self.outcome_of(climb, leading)
@@ -151,17 +181,18 @@ class Step:
         self, state: list[Tensor], rho: Tensor
     ) -> Outcome:
         leading = self._leading_of_batch()
-        look = self.climber.look(state, leading, self.climber.everything)
+        climber = self.sharp_climber
+        look = climber.look(state, leading, climber.everything)
         is_active, remembered = self.decide(
-            self.method.statistic(self.climber.in_domain(look.gradients)), state
+            climber.method.statistic(climber.in_domain(look.gradients)), state
         )
 
         def climb() -> Outcome:
-            climb = self.climber.climb(look, state, remembered, rho, None)
+            climb = climber.climb(look, state, remembered, rho, None)
             return self.outcome_of(climb, leading)
 
         def stay() -> Outcome:
-            whole = look
+            whole = climber.merged(look)
             if leading is not None:
                 whole = self.climber.look(state, None, self.climber.everything)
             return self._stay(whole, remembered, rho)
@@ -174,12 +205,12 @@ class Step:
         """Return whether there is a second pass, and what to remember."""
         return self.method.decide(
             backend.mean_over_replicas(statistic),
-            self._optimizer.iterations,
+            self._iterations,
             self.method_state(state),
         )
 
     def _leading_of_batch(self) -> Rows | None:
-        whole = Rows(0, self.passes.batch_size, 1.0)
+        whole = Rows(0, self.sharp_climber.passes.batch_size, 1.0)
         leading = self.leading(whole)
         return None if leading is whole else leading
 
@@ -204,7 +235,11 @@ class Step:
             )
         else:
             logs, state = self.report_of_rows(
-                climb.seen, ops.arange(rows.size), climb.rise
+                climb.seen,
+                self.sharp_climber.passes.positions(
+                    ops.expand_dims(ops.arange(rows.size), 0)
+                ),
+                climb.rise,
             )
         state = self.with_method_state(state, climb.method_state)
         return Outcome(climb.gradients, climb.correction, state, logs)
@@ -297,6 +332,10 @@ class Step:
         return {
             i: ops.zeros_like(g) for i, g in zip(self.climber.domain, clean)
         }
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def _is_always_zero(rho: Tensor) -> bool:

@@ -23,7 +23,7 @@ Private Keras names that this folder relies on, each covered by
 | `GLOBAL_CUSTOM_NAMES` | under which name a class is saved |
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
-| `StatelessScope.original_scope` | the scope around a scope |
+| `get_stateless_scope` | the scope around a scope |
 | `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 
@@ -38,6 +38,7 @@ from keras_sam.backend.keras_private import compute_loss
 from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
+from keras_sam.backend.keras_private import get_stateless_scope
 from keras_sam.backend.keras_private import global_seed_variables
 from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import logs_as_list
@@ -47,7 +48,6 @@ from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss
 from keras_sam.backend.keras_private import unscale_loss_for_distribution
-from keras_sam.backend.keras_private import value_around
 from keras_sam.backend.state import SAMState
 from keras_sam.backend.state import SavedState
 

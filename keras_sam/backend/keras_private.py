@@ -8,6 +8,7 @@ import keras
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
@@ -60,14 +61,6 @@ def global_seed_variables() -> list[keras.Variable]:
         return []
     generator = global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
-
-
-def value_around(
-    scope: keras.StatelessScope, variable: keras.Variable
-) -> Tensor | None:
-    """Return a value that a scope around `scope` has, or `None`."""
-    outer = scope.original_scope
-    return None if outer is None else outer.get_current_value(variable)
 
 
 def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:

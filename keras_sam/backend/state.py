@@ -70,7 +70,9 @@ def _variable(
 ) -> keras.Variable:
     """Return a variable, laid out over devices as a weight is."""
     value = keras.ops.convert_to_numpy(value)
-    layout = getattr(weight, "_layout", None)
+    layout = None
+    if weight is not None and keras.distribution.distribution() is not None:
+        layout = weight._layout
     return keras.Variable(
         lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
         shape=value.shape,

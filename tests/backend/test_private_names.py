@@ -13,6 +13,7 @@ import pytest
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
@@ -237,10 +238,10 @@ def test_masks_on_tensors():
     assert get_keras_mask(tensor) is mask
 
 
-def test_original_scope_is_the_scope_around_a_scope():
-    with keras.StatelessScope() as outer, keras.StatelessScope() as inner:
-        assert inner.original_scope is outer
-        assert outer.original_scope is None
+def test_get_stateless_scope_gives_the_scope_that_is_entered():
+    assert get_stateless_scope() is None
+    with keras.StatelessScope() as scope:
+        assert get_stateless_scope() is scope
 
 
 def test_compile_config_is_another_after_each_compile(model):

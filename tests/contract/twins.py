@@ -25,7 +25,8 @@ def twins(make, **settings):
 
 def copy_state(source, target):
     for from_variable, to_variable in zip(source.variables, target.variables):
-        to_variable.assign(from_variable.value)
+        # A copy: a compiled step on JAX frees what it is given.
+        to_variable.assign(keras.ops.convert_to_numpy(from_variable.value))
 
 
 def values(variables):

@@ -13,6 +13,7 @@ Each module of this folder has these names:
 | `float64()` | a context in which tensors may be float64 |
 | `accuracy(floatx)` | the dtype to which a loss is right |
 | `same_arithmetic()` | a context in which a step is rounded in one way only |
+| `uncompiled()` | a context in which no two operations become one |
 | `gradients(function, variables)` | derivatives, and its other result |
 | `dense(gradient)` | a gradient as a tensor |
 | `train_step(function)` | a `train_step` from a function of model and data |
@@ -39,6 +40,7 @@ exact = _current.exact
 float64 = _current.float64
 accuracy = _current.accuracy
 same_arithmetic = _current.same_arithmetic
+uncompiled = _current.uncompiled
 gradients = _current.gradients
 dense = _current.dense
 train_step = _current.train_step

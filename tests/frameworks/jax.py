@@ -13,6 +13,8 @@ EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
 
 same_arithmetic = contextlib.nullcontext
 
+uncompiled = jax.disable_jit
+
 
 def float64():
     return jax.enable_x64(True)

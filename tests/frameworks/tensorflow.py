@@ -12,6 +12,8 @@ EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
 
 float64 = contextlib.nullcontext
 
+uncompiled = contextlib.nullcontext
+
 
 def accuracy(floatx):
     return floatx

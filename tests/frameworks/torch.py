@@ -18,6 +18,8 @@ EXECUTIONS = {**COMPILED, **MODES}
 float64 = contextlib.nullcontext
 same_arithmetic = contextlib.nullcontext
 
+uncompiled = contextlib.nullcontext
+
 
 def accuracy(floatx):
     # `keras.ops.mean` rounds float64 to float32 with PyTorch.

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sam.backend.jax.shards import shards_of
 from keras_sam.checks import check_trainable
 from keras_sam.correction import correction_of
 from keras_sam.step import Step
@@ -30,15 +31,18 @@ class _OwnFunction:
 
     def __get__(self, model: Any, owner: type | None = None) -> Any:
         functions = self._functions_of(model)
-        made_for, function = functions.get(self._name, (None, None))
-        is_valid = made_for is getattr(model, "_compile_config", None)
-        return function if is_valid else None
+        if self._name not in functions:
+            return None
+        made_for, function = functions[self._name]
+        return function if made_for is model._compile_config else None
 
     def __set__(self, model: Any, function: Any) -> None:
+        functions = self._functions_of(model)
         if function is None:
             vars(model)[self._name] = None
-        made_for = getattr(model, "_compile_config", None)
-        self._functions_of(model)[self._name] = (made_for, function)
+            functions.pop(self._name, None)
+        else:
+            functions[self._name] = (model._compile_config, function)
 
     def _functions_of(self, model: Any) -> dict[str, tuple[Any, Any]]:
         state = vars(model).get("_sam")
@@ -95,7 +99,8 @@ class Trainer(keras.Model):
         values = [*trainable, *non_trainable, *optimizer, *metrics]
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         with keras.StatelessScope([*zip(variables, values, strict=True)]):
-            outcome = Step(self, batch).run([*non_trainable, *metrics])
+            step = Step(self, batch, shards_of(self.sam.perturbation))
+            outcome = step.run([*non_trainable, *metrics])
             correction = correction_of(self.optimizer, outcome)
         gradients = [outcome.gradients[i] for i in range(len(trainable))]
         trainable, optimizer = self.optimizer.stateless_apply(
