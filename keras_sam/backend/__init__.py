@@ -11,6 +11,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._flatten_layers` | every layer, also inside composite layers |
 | `Model._flatten_metrics_in_order` | the list that `train_on_batch` returns |
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
+| `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
 | `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
