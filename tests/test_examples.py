@@ -27,6 +27,7 @@ LEAVES = {
         ],
     ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
+    "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),
     "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
