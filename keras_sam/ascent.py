@@ -91,6 +91,8 @@ class Climber:
         loss_scale: Scalar that the loss is multiplied by before it is
             differentiated, or `None`.
         is_global: Whether replicas share one perturbation.
+        num_copies: How many copies of the weights, along a first axis of each
+            tensor, share the loss between them.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Climber:
         perturbed: list[int],
         loss_scale: Tensor | None = None,
         is_global: bool = False,
+        num_copies: int = 1,
     ) -> None:
         self.passes = passes
         self.method = method
@@ -113,7 +116,7 @@ class Climber:
         self._loss_scale = loss_scale
         self._is_global = is_global
         # Keras divides the loss by the number of replicas.
-        num_replicas = backend.num_replicas()
+        num_replicas = backend.num_replicas() * num_copies
         self._unit = loss_scale
         if num_replicas > 1:
             self._unit = 1.0 if loss_scale is None else loss_scale
@@ -201,6 +204,10 @@ class Climber:
             if i in gradients
         }
         return {**gradients, **replaced}
+
+    def merged(self, look: Look) -> Look:
+        """Return a look whose gradients are those of the weights."""
+        return look
 
     def _climb_blindly(
         self,

@@ -113,7 +113,7 @@ def sharpness_aware_gradients(
             "`method` must leave the update to the optimizer; use `SAMModel` "
             f"for this one. Received: method={method!r}"
         )
-    for variable, value in climb.seen.state:
+    for variable, value in zip(passes.written, climb.seen.state):
         variable.assign(value)
     return SharpnessAwareGradients(
         [climb.gradients.get(i) for i in positions],
@@ -127,8 +127,11 @@ def sharpness_aware_gradients(
 class _FunctionPasses:
     """The passes of a loss function; stands in for `Passes`.
 
-    `Seen.y_pred` is the function's other result, and `Seen.state` a list of
-    the variables that were written, with their new values.
+    `Seen.y_pred` is the function's other result, and `Seen.state` the new
+    values of the variables that were written.
+
+    Attributes:
+        written: The variables that the first call wrote.
     """
 
     def __init__(
@@ -136,6 +139,8 @@ class _FunctionPasses:
     ) -> None:
         self._loss_fn = loss_fn
         self._variables = variables
+        self.written: list[keras.Variable] = []
+        self._is_first = True
 
     def loss_at(
         self, weights: Vector, state: list[Tensor]
@@ -147,7 +152,11 @@ class _FunctionPasses:
         loss, auxiliary = (
             result if isinstance(result, tuple) else (result, None)
         )
-        return loss, Seen(auxiliary, [], scope.updates())
+        updates = scope.updates()
+        if self._is_first:
+            self.written = [variable for variable, _ in updates]
+            self._is_first = False
+        return loss, Seen(auxiliary, [], [value for _, value in updates])
 
 
 def _checked_method(method: str | Method) -> Method:

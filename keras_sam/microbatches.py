@@ -56,6 +56,7 @@ class Parts:
         function: Callable[[Any, Rows], tuple[Any, Any]],
         carry: Any,
         leading: Callable[[Rows], Rows],
+        positions: Callable[[Tensor], Tensor],
     ) -> tuple[Any, Any, Tensor]:
         """Call `carry, output = function(carry, rows)` for each part.
 
@@ -64,6 +65,7 @@ class Parts:
                 of tensors with one row for each of `leading(rows)`.
             carry: Nest of tensors.
             leading: Which rows of a part the outputs are of.
+            positions: `Passes.positions`.
 
         Returns:
             The last carry, the outputs one after another, and the positions of
@@ -76,8 +78,8 @@ class Parts:
         collected: list[Any] = []
         index = []
         for start, size, repeats in self._groups:
-            if len(self._groups) > 1:  # one graph for both sizes
-                size = ops.convert_to_tensor(size, "int32")
+            if len(self._groups) > 1:
+                size = backend.shared_size(size)
             num_rows = leading(Rows(start, size, gain)).size
             carry, output = backend.scan(
                 part,
@@ -89,7 +91,7 @@ class Parts:
                 like=collected[0] if collected else None,
             )
             collected.append(output)
-            index.append(_indices(start, size, num_rows, repeats))
+            index.append(positions(_indices(start, size, num_rows, repeats)))
         outputs = keras.tree.map_structure(
             lambda *parts: ops.concatenate(parts, axis=0), *collected
         )
@@ -108,8 +110,9 @@ def run(step: "Step", state: list[Tensor], rho: Tensor) -> Outcome:
     Returns:
         `Outcome`.
     """
-    check_batch_size(step.model, step.passes.batch_size)
-    parts = Parts(step.settings.num_microbatches, step.passes.batch_size)
+    batch_size = step.sharp_climber.passes.batch_size
+    check_batch_size(step.model, batch_size)
+    parts = Parts(step.settings.num_microbatches, batch_size)
     if not step.method.has_own("statistic"):
         return _run(step, state, step.method_state(state), rho, parts)
     statistic = _mean_statistic(step, state, parts)
@@ -191,11 +194,12 @@ def _run(
     parts: Parts,
 ) -> Outcome:
     sums = _Sums(step, remembered)
-    batch_size = ops.cast(step.passes.batch_size, "float32")
+    climber = step.sharp_climber
+    batch_size = ops.cast(climber.passes.batch_size, "float32")
 
     def part(carry: Any, rows: Rows) -> tuple[Any, Any]:
         state, running = carry
-        climb = step.climber.look_and_climb(
+        climb = climber.look_and_climb(
             state, remembered, rho, step.leading(rows), rows
         )
         share = ops.cast(rows.size, "float32") / batch_size
@@ -203,7 +207,7 @@ def _run(
         return (climb.seen.state, running), climb.seen.y_pred
 
     (state, running), y_pred, index = parts.scan(
-        part, (state, sums.start), step.leading
+        part, (state, sums.start), step.leading, climber.passes.positions
     )
     gradients, correction, remembered, losses, rise = sums.mean(
         running, parts.count
@@ -217,16 +221,20 @@ def _run(
 
 def _mean_statistic(step: "Step", state: list[Tensor], parts: Parts) -> Tensor:
     """Return the mean over the parts, of a pass that leaves nothing else."""
+    climber = step.sharp_climber
 
     def part(carry: Any, rows: Rows) -> tuple[Any, Any]:
         state, total = carry
-        look = step.climber.look(state, step.leading(rows), step.climber.domain)
-        statistic = step.method.statistic(
-            step.climber.in_domain(look.gradients)
-        )
+        look = climber.look(state, step.leading(rows), climber.domain)
+        statistic = climber.method.statistic(climber.in_domain(look.gradients))
         return (look.seen.state, total + statistic), look.seen.y_pred
 
-    (_, total), _, _ = parts.scan(part, (state, ops.zeros(())), step.leading)
+    (_, total), _, _ = parts.scan(
+        part,
+        (state, ops.zeros(())),
+        step.leading,
+        climber.passes.positions,
+    )
     return total / ops.cast(parts.count, total.dtype)
 
 
@@ -239,4 +247,4 @@ def _indices(
 ) -> Tensor:
     """Return the rows of `count` parts, the first `size` of every `step`."""
     starts = start + step * ops.expand_dims(ops.arange(count), 1)
-    return ops.reshape(starts + ops.expand_dims(ops.arange(size), 0), (-1,))
+    return starts + ops.expand_dims(ops.arange(size), 0)

@@ -68,6 +68,9 @@ class Passes:
     Args:
         model: A compiled, built model.
         batch: `Batch`.
+
+    Attributes:
+        batch_size: Integer scalar, of which `Rows` are a part.
     """
 
     def __init__(self, model: keras.Model, batch: Batch) -> None:
@@ -140,7 +143,8 @@ class Passes:
             add to it is the same in two calls with the same filling, and in
             the call that the filling comes from.
         """
-        seen = self.forward(weights, state, take(self.batch.x, rows))
+        index = rows.start + ops.arange(rows.size)
+        seen = self.forward(weights, state, self.take_at(self.batch.x, index))
         seen = seen._replace(whole=self._embed(seen, rows, filling, weights))
         return self.contribution(weights, seen, rows), seen
 
@@ -158,9 +162,29 @@ class Passes:
         self, weights: Vector, seen: Seen, rows: Rows, filling: Any
     ) -> Seen:
         """Return `seen` with the first predictions set in at `rows`."""
-        first = take_at(seen.y_pred, ops.arange(rows.size))
+        first = self.take_at(seen.y_pred, ops.arange(rows.size))
         seen = seen._replace(y_pred=first)
         return seen._replace(whole=self._embed(seen, rows, filling, weights))
+
+    def take_at(self, nest: Any, index: Tensor) -> Any:
+        """Return the examples at `index` of every tensor in a nest."""
+        return take_at(nest, index)
+
+    def spread(self, flags: Tensor) -> Tensor:
+        """Return flags of shape `(batch_size,)` for the whole batch."""
+        return flags
+
+    def positions(self, index: Tensor) -> Tensor:
+        """Return where examples are in the whole batch.
+
+        Args:
+            index: Integers of shape `(num_parts, num_rows)`.
+
+        Returns:
+            A vector in the order of predictions for these parts, one part
+            after another.
+        """
+        return ops.reshape(index, (-1,))
 
     def report(
         self,
@@ -216,13 +240,13 @@ class Passes:
         self, seen: Seen, rows: Rows, filling: Any, weights: Vector
     ) -> Any:
         index = ops.arange(self.batch_size)
-        inside = ops.logical_and(
-            index >= rows.start, index < rows.start + rows.size
+        inside = self.spread(
+            ops.logical_and(index >= rows.start, index < rows.start + rows.size)
         )
         source = (index - rows.start) % rows.size
 
         def embed(prediction: Tensor, other: Tensor | None) -> Tensor:
-            repeated = ops.take(prediction, source, axis=0)
+            repeated = self.take_at(prediction, source)
             other = ops.stop_gradient(repeated) if other is None else other
             shape = (-1,) + (1,) * (len(prediction.shape) - 1)
             return ops.where(ops.reshape(inside, shape), repeated, other)
@@ -250,6 +274,9 @@ class Passes:
 class StateScope(keras.StatelessScope):
     """Remembers which variables were written.
 
+    A variable that it has no value of is read in the scope around it, if there
+    is one.
+
     Attributes:
         share: Scalar, or `None` for one. Gradients by trainable variables that
             are read in the scope are multiplied by it.
@@ -258,12 +285,16 @@ class StateScope(keras.StatelessScope):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.share: Tensor | None = None
+        self._around = backend.get_stateless_scope()
         self._written: dict[int, keras.Variable] = {}
 
     def get_current_value(self, variable: keras.Variable) -> Tensor:
         """Return the value in this scope, or `None`."""
         value = super().get_current_value(variable)
-        if value is None or self.share is None or not variable.trainable:
+        if value is None:
+            around = self._around
+            return around and around.get_current_value(variable)
+        if self.share is None or not variable.trainable:
             return value
         rest = ops.cast(self.share - 1, value.dtype)
         return value + rest * (value - ops.stop_gradient(value))

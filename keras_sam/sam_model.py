@@ -1,5 +1,6 @@
 """`SAMModel`: what the user sees."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class SAMModel(Trainer):
         **kwargs: As for `keras.Model`.
 
     Raises:
+        TypeError: If there is no such argument.
         ValueError: If an argument is outside its range.
 
     Example:
@@ -115,12 +117,12 @@ class SAMModel(Trainer):
         )
         # Keras would put `Functional` between this class and `keras.Model`,
         # for all instances of it. Only this one is to become functional.
-        if backend.functional_init_arguments(args, kwargs) and not isinstance(
-            self, backend.Functional
-        ):
-            self.__class__ = _combined_class(
-                type(self), backend.Functional, settings
-            )
+        if backend.functional_init_arguments(args, kwargs):
+            _check_functional_arguments(kwargs)
+            if not isinstance(self, backend.Functional):
+                self.__class__ = _combined_class(
+                    type(self), backend.Functional, settings
+                )
         super().__init__(*args, **kwargs)
         self._start(settings)
 
@@ -281,6 +283,26 @@ class SAMModel(Trainer):
             original: Any = cls.__bases__[0] if cls._plain_class else cls
             return original.from_model(model, **config)
         return super().from_config(config, custom_objects=custom_objects)
+
+
+_FUNCTIONAL_ARGUMENTS = ("inputs", "outputs", "name", "trainable", "dtype")
+
+
+def _check_functional_arguments(arguments: dict[str, Any]) -> None:
+    """Check that Keras would drop none, a misspelled radius for example.
+
+    Raises:
+        TypeError: If there is no such argument.
+    """
+    for name, value in arguments.items():
+        if name not in _FUNCTIONAL_ARGUMENTS:
+            known = [field.name for field in dataclasses.fields(Settings)]
+            known += _FUNCTIONAL_ARGUMENTS
+            raise TypeError(
+                f"`SAMModel` has no argument `{name}`. It has "
+                f"{', '.join(f'`{k}`' for k in known)}. "
+                f"Received: {name}={value!r}"
+            )
 
 
 def _check_model(model: Any) -> None:

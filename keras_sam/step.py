@@ -22,6 +22,9 @@ from keras_sam.passes import set_masks
 from keras_sam.passes import state_variables
 from keras_sam.passes import take
 from keras_sam.passes import take_at
+from keras_sam.shards import ShardClimber
+from keras_sam.shards import ShardPasses
+from keras_sam.shards import Shards
 from keras_sam.skipping import unless_skipped
 from keras_sam.types import Batch
 from keras_sam.types import State
@@ -34,21 +37,35 @@ class Step:
     Args:
         model: A compiled, built `SAMModel`.
         batch: `Batch`.
+        shards: The parts of the batch on groups of devices, each to be
+            perturbed by its own gradient; `None` for one perturbation.
     """
 
-    def __init__(self, model: keras.Model, batch: Batch) -> None:
+    def __init__(
+        self, model: keras.Model, batch: Batch, shards: Shards | None = None
+    ) -> None:
         self.model = model
         self.settings = model.sam
         self.passes = Passes(model, batch)
-        self.climber = Climber(
-            self.passes,
-            self.settings.method,
+        arguments = (
             [backend.read(v) for v in model.trainable_variables],
             kinds.kinds(model),
             kinds.perturbed(model, self.settings.perturb),
             backend.loss_scale(model.optimizer),
+        )
+        self.climber = Climber(
+            self.passes,
+            self.settings.method,
+            *arguments,
             self.settings.perturbation == "global",
         )
+        self.sharp_climber = self.climber
+        if shards is not None:
+            self.sharp_climber = ShardClimber(
+                ShardPasses(model, batch, shards),
+                self.settings.method,
+                *arguments,
+            )
         self.method = model.sam.method
         self._optimizer = model.optimizer
         self._memory = model._sam.memory
@@ -117,7 +134,7 @@ class Step:
         if self.method.has_own("statistic"):
             return self._two_passes_if_decided(state, rho)
         leading = self._leading_of_batch()
-        climb = self.climber.look_and_climb(
+        climb = self.sharp_climber.look_and_climb(
             state, self.method_state(state), rho, leading, None
         )
         return self.outcome_of(climb, leading)
@@ -151,17 +168,18 @@ class Step:
         self, state: list[Tensor], rho: Tensor
     ) -> Outcome:
         leading = self._leading_of_batch()
-        look = self.climber.look(state, leading, self.climber.everything)
+        climber = self.sharp_climber
+        look = climber.look(state, leading, climber.everything)
         is_active, remembered = self.decide(
-            self.method.statistic(self.climber.in_domain(look.gradients)), state
+            climber.method.statistic(climber.in_domain(look.gradients)), state
         )
 
         def climb() -> Outcome:
-            climb = self.climber.climb(look, state, remembered, rho, None)
+            climb = climber.climb(look, state, remembered, rho, None)
             return self.outcome_of(climb, leading)
 
         def stay() -> Outcome:
-            whole = look
+            whole = climber.merged(look)
             if leading is not None:
                 whole = self.climber.look(state, None, self.climber.everything)
             return self._stay(whole, remembered, rho)
@@ -179,7 +197,7 @@ class Step:
         )
 
     def _leading_of_batch(self) -> Rows | None:
-        whole = Rows(0, self.passes.batch_size, 1.0)
+        whole = Rows(0, self.sharp_climber.passes.batch_size, 1.0)
         leading = self.leading(whole)
         return None if leading is whole else leading
 
@@ -204,7 +222,11 @@ class Step:
             )
         else:
             logs, state = self.report_of_rows(
-                climb.seen, ops.arange(rows.size), climb.rise
+                climb.seen,
+                self.sharp_climber.passes.positions(
+                    ops.expand_dims(ops.arange(rows.size), 0)
+                ),
+                climb.rise,
             )
         state = self.with_method_state(state, climb.method_state)
         return Outcome(climb.gradients, climb.correction, state, logs)
@@ -269,7 +291,7 @@ class Step:
                 outcome.logs,
             )
 
-        gradients, correction, state, logs = ops.cond(
+        gradients, correction, state, logs = backend.cond(
             condition, lambda: flat(if_true), lambda: flat(if_false)
         )
         return Outcome(

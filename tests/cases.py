@@ -4,14 +4,15 @@ A new method joins by one row in `METHODS`, a new kind of model by a function
 in `models.py` and one row in `MODELS`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from tests import frameworks
 from tests import models
 
 METHODS = {
@@ -179,10 +180,6 @@ def _forever(batches):
             yield batches[i]
 
 
-def _dataset(*arrays):
-    return tf.data.Dataset.from_tensor_slices(arrays).batch(BATCH_SIZE)
-
-
 DATA = {
     "arrays": lambda x, y: {"x": x, "y": y, "batch_size": BATCH_SIZE},
     "validation": lambda x, y: {
@@ -192,8 +189,8 @@ DATA = {
         "validation_split": 0.25,
     },
     "tensors": lambda x, y: {
-        "x": tf.constant(x),
-        "y": tf.constant(y),
+        "x": keras.ops.convert_to_tensor(x),
+        "y": keras.ops.convert_to_tensor(y),
         "batch_size": BATCH_SIZE,
     },
     "sample_weight": lambda x, y: {
@@ -208,15 +205,6 @@ DATA = {
         "batch_size": BATCH_SIZE,
         "class_weight": _CLASS_WEIGHT,
     },
-    "dataset": lambda x, y: {"x": _dataset(x, y)},
-    "weighted_dataset": lambda x, y: {"x": _dataset(x, y, _WEIGHTS)},
-    "static_dataset": lambda x, y: {
-        "x": tf.data.Dataset
-        .from_tensor_slices((x, y))
-        .batch(BATCH_SIZE, drop_remainder=True)
-        .repeat(),
-        "steps_per_epoch": 3,
-    },
     "generator": lambda x, y: {
         "x": _forever(Batches(x, y)),
         "steps_per_epoch": 3,
@@ -228,6 +216,11 @@ DATA = {
     },
 }
 """Arguments of `fit`, from examples and classes."""
+
+DATA |= {
+    name: functools.partial(make, weights=_WEIGHTS)
+    for name, make in frameworks.datasets(BATCH_SIZE).items()
+}
 
 _optimizers = keras.optimizers
 OPTIMIZERS = {
@@ -282,12 +275,7 @@ if IS_NEWER_KERAS:
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
-EXECUTIONS = {
-    "graph": {"jit_compile": False},
-    "eager": {"run_eagerly": True},
-    "jit": {"jit_compile": True},
-    "steps": {"steps_per_execution": 3},
-}
+EXECUTIONS = frameworks.EXECUTIONS
 """Arguments of `compile`."""
 
 

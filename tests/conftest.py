@@ -3,17 +3,19 @@
 import keras
 import pytest
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from tests import frameworks
 
-    # A GPU would otherwise round the factors of a product to 10 bits.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+# Tests of one backend are in a folder of its name.
+collect_ignore = [
+    f"backend/{name}"
+    for name in ("tensorflow", "jax", "torch")
+    if name != keras.backend.backend()
+]
 
-MODES = {
-    "graph": {"jit_compile": False},
-    "eager": {"run_eagerly": True},
-    "jit": {"jit_compile": True},
-}
+if keras.backend.backend() == "torch":
+    collect_ignore.append("test_compiled.py")
+
+frameworks.exact()
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,7 @@ def _same_start():
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=frameworks.MODES)
 def mode(request):
     """Arguments of `compile` for each way of running a step."""
-    return dict(MODES[request.param])
+    return dict(frameworks.MODES[request.param])

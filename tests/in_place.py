@@ -5,7 +5,9 @@ Nothing here comes from `keras_sam`.
 """
 
 import keras
-import tensorflow as tf
+from keras import ops
+
+from tests import frameworks
 
 RHO = {"sam": 0.1, "asam": 1.0}
 """The methods there are, each with a radius that leaves its mark."""
@@ -13,19 +15,21 @@ RHO = {"sam": 0.1, "asam": 1.0}
 
 def perturbation(name, gradients, variables, rho):
     """Foret et al., 2021, equation 2; Kwon et al., 2021, equation 8."""
-    metric = [tf.ones_like(g) for g in gradients]
+    metric = [ops.ones_like(g) for g in gradients]
     if name == "asam":
         metric = [
-            tf.abs(v) + 0.01 if v.name not in ("bias", "beta") else m
+            ops.abs(v) + 0.01 if v.name not in ("bias", "beta") else m
             for v, m in zip(variables, metric)
         ]
-    norm = tf.linalg.global_norm([m * g for m, g in zip(metric, gradients)])
+    squares = [ops.sum((m * g) ** 2) for m, g in zip(metric, gradients)]
+    norm = ops.sqrt(sum(squares))
     return [rho * m * m * g / norm for m, g in zip(metric, gradients)]
 
 
 class InPlace:
     """The train step; to be mixed into a `keras.Model` that runs eagerly."""
 
+    @frameworks.train_step
     def train_step(self, data):
         data = keras.utils.unpack_x_y_sample_weight(data)
         before = read(self.non_trainable_variables)
@@ -47,16 +51,20 @@ class InPlace:
         return logs
 
     def differentiate(self, x, y, sample_weight):
-        with tf.GradientTape() as tape:
+        def compute():
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
-        return tape.gradient(scaled, self.trainable_variables), loss, y_pred
+            return self.optimizer.scale_loss(loss), (loss, y_pred)
+
+        gradients, (loss, y_pred) = frameworks.gradients(
+            compute, self.trainable_variables
+        )
+        return gradients, loss, y_pred
 
     def perturb(self, gradients):
         scale = self.optimizer.scale_loss(1.0)
         found = [
-            (v, tf.convert_to_tensor(g) / scale)
+            (v, frameworks.dense(g) / scale)
             for v, g in zip(self.trainable_variables, gradients)
             if g is not None
         ]

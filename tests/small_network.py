@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import keras_sam
+from tests import frameworks
 from tests import reference
 
 NUM_FEATURES = 3
@@ -14,9 +15,9 @@ LEARNING_RATE = 0.1
 
 PROBLEM = reference.tanh_network(NUM_FEATURES, NUM_HIDDEN)
 
-GRAPH = {"jit_compile": False}
+GRAPH = frameworks.GRAPH
+JIT = frameworks.JIT
 EAGER = {"run_eagerly": True}
-JIT = {"jit_compile": True}
 
 
 def network(make=keras_sam.SAMModel, **settings):

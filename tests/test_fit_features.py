@@ -99,7 +99,7 @@ def test_what_compute_metrics_returns_is_logged():
     ]
 
 
-def test_steps_per_execution_and_eager_agree_with_graph():
+def test_every_way_of_running_a_step_agrees():
     results = [
         training.train(DENSE, RHO, **cases.EXECUTIONS[execution])
         for execution in cases.EXECUTIONS

@@ -1,7 +1,6 @@
 """Every callback of Keras that needs no network works, and sees `sharpness`."""
 
 import csv
-import importlib
 import re
 
 import keras
@@ -119,21 +118,6 @@ def test_csv_logger_has_a_column_of_sharpness(tmp_path):
     for name in ("loss", "sharpness"):
         written = [float(row[name]) for row in rows]
         assert written == history.history[name]
-
-
-def test_tensor_board_writes_sharpness(tmp_path, monkeypatch):
-    # TensorFlow writes scalars only where the package `tensorboard` is.
-    written = {}
-    monkeypatch.setattr(
-        importlib.import_module("tensorflow.summary"),
-        "scalar",
-        lambda name, value, step: written.setdefault(name, []).append(value),
-    )
-    board = callbacks.TensorBoard(tmp_path, update_freq="batch")
-    _, history = fit([board], epochs=2)
-    assert written["epoch_sharpness"] == history.history["sharpness"]
-    assert written["epoch_loss"] == history.history["loss"]
-    assert len(written["batch_sharpness"]) == 6
 
 
 def test_terminate_on_nan_stops_at_the_first_batch():

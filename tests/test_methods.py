@@ -7,10 +7,10 @@ import pytest
 from keras_sam import methods
 from tests import reference_methods as formulas
 from tests import small_network
+from tests.frameworks import COMPILED
 from tests.reference_training import train
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
-from tests.small_network import JIT
 from tests.small_network import LEARNING_RATE
 
 EPOCHS = 2
@@ -116,7 +116,7 @@ def is_kernel(variable):
     return variable.name == "kernel"
 
 
-@pytest.mark.parametrize("mode", [GRAPH, JIT], ids=["graph", "jit"])
+@pytest.mark.parametrize("mode", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_step_is_that_of_the_paper(name, mode):
     assert_same_training(name, mode)

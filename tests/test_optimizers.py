@@ -33,7 +33,7 @@ def test_rho_0_is_plain_fit_for_every_option(optimizer):
         TASK,
         "sam",
         optimizer=cases.OPTIMIZERS[optimizer],
-        steps_per_execution=3,
+        **cases.EXECUTIONS.get("steps", {}),
     )
 
 

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers
 from keras import optimizers
 from keras.optimizers.schedules import PiecewiseConstantDecay
 
 import keras_sam
+from tests import frameworks
 from tests.contract.twins import Scale
 from tests.contract.twins import mean_prediction
 
@@ -34,7 +34,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         variables = [*self.model.variables, *self.model.optimizer.variables]
-        self.steps.append([np.copy(v.value) for v in variables])
+        self.steps.append([v.numpy() for v in variables])
 
 
 def fit(make_model, mode):
@@ -94,14 +94,8 @@ def test_rho_of_zero_is_plain_training_of_a_wrapped_model_bit_for_bit():
 
 @pytest.fixture
 def _same_arithmetic():
-    """Keep TensorFlow from rewriting sums and products in a graph.
-
-    It does so differently in the branches of a conditional.
-    """
-    options = tf.config.optimizer.set_experimental_options
-    options({"arithmetic_optimization": False})
-    yield
-    options({"arithmetic_optimization": True})
+    with frameworks.same_arithmetic():
+        yield
 
 
 @pytest.mark.usefixtures("_same_arithmetic")
@@ -172,44 +166,3 @@ def test_schedule_of_zero_skips_the_second_pass():
     )
     plain_calls = calls_in_training(keras.Model, run_eagerly=True)
     assert np.subtract(calls, plain_calls).tolist() == [0, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("settings", "jit_compile"),
-    [
-        ({}, True),
-        ({}, False),
-        ({"rho": 0.0}, False),
-        ({"rho": PiecewiseConstantDecay([4], [0.0, 0.5])}, False),
-        ({"num_microbatches": 2}, False),
-        ({"ascent_fraction": 0.5}, False),
-    ],
-)
-def test_step_is_traced_once(settings, jit_compile):
-    traced = Traced()
-    inputs = keras.Input((5,))
-    outputs = layers.Dense(1)(traced(inputs))
-    model = keras_sam.SAMModel(inputs, outputs, **settings)
-    model.compile("sgd", "mse", jit_compile=jit_compile)
-    counts = []
-    count = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: counts.append(traced.count)
-    )
-    x, y = np.zeros((12, 5)), np.zeros((12, 1))
-    model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[count])
-    model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[count])
-    assert len(counts) == 12
-    assert len(set(counts)) == 1
-    assert counts[0] > 0
-
-
-def test_ragged_last_batch_does_not_trace_again():
-    traced = Traced()
-    inputs = keras.Input((5,))
-    model = keras_sam.SAMModel(inputs, layers.Dense(1)(traced(inputs)))
-    model.compile("sgd", "mse", jit_compile=False)
-    x, y = np.zeros((11, 5)), np.zeros((11, 1))
-    model.fit(x, y, batch_size=4, verbose=0)
-    first = traced.count
-    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
-    assert traced.count == first

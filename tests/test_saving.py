@@ -6,7 +6,6 @@ import pickle
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_sam
 from tests import cases
@@ -261,17 +260,6 @@ def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
     plain.set_weights([w + 1 for w in sharp.get_weights()])
     sharp.set_weights(plain.get_weights())
     assert_same_predictions(plain, sharp)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_exported_model_predicts_the_same(kind, tmp_path):
-    model = built(KINDS[kind], {"method": "friendly_sam"})
-    model.export(tmp_path / "saved_model", verbose=False)
-    exported = tf.saved_model.load(tmp_path / "saved_model")
-    # A few units in the last place of float32: two compilations of one model.
-    np.testing.assert_allclose(
-        exported.serve(tf.constant(X)), model.predict(X, verbose=0), rtol=1e-6
-    )
 
 
 def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 from keras.optimizers.schedules import CosineDecay
 from keras.optimizers.schedules import PolynomialDecay
 
@@ -13,9 +13,10 @@ from keras_sam.schedules import LatePhase
 from keras_sam.schedules import Periodic
 from keras_sam.schedules import ProportionalToLearningRate
 from keras_sam.schedules import Warmup
+from tests import frameworks
 from tests import reference_methods
 from tests import small_network
-from tests.conftest import MODES
+from tests.frameworks import MODES
 from tests.reference_training import train
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
@@ -43,7 +44,7 @@ RHO = 0.3
     ],
 )
 def test_schedule_has_these_values(schedule, values):
-    for integer in (int, np.int64, tf.constant, keras.Variable):
+    for integer in (int, np.int64, ops.convert_to_tensor, keras.Variable):
         found = [float(schedule(integer(t))) for t in range(len(values))]
         # A few float32 operations on numbers up to 1.
         np.testing.assert_allclose(found, values, rtol=0, atol=4 * 2**-24)
@@ -243,9 +244,7 @@ class Counter(keras.layers.Layer):
         def count():
             self.num_runs += 1
 
-        counted = tf.py_function(count, [], [])
-        with tf.control_dependencies([counted] if counted else []):
-            return tf.identity(inputs)
+        return frameworks.counted(inputs, count)
 
 
 def runs_of_each_step(mode, **settings):
@@ -256,11 +255,13 @@ def runs_of_each_step(mode, **settings):
     model.compile(keras.optimizers.SGD(0.1), "mse", **mode)
     x, y, _ = small_network.examples(6)
     model.train_on_batch(x, y)
+    frameworks.wait()
     model.optimizer.iterations.assign(0)
     runs = []
     for _ in range(4):
         counter.num_runs = 0
         model.train_on_batch(x, y)
+        frameworks.wait()
         runs.append(counter.num_runs)
     return runs
 

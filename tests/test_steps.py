@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_sam
+from tests import frameworks
 from tests import reference
 
 NUM_FEATURES = 3
@@ -167,12 +168,13 @@ def test_every_step_is_that_of_the_paper(make, method, mode):
 def test_every_step_in_float64(method, num_microbatches):
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    assert_same_training(
-        tanh_network,
-        method,
-        {"jit_compile": False},
-        num_microbatches=num_microbatches,
-    )
+    with frameworks.float64():
+        assert_same_training(
+            tanh_network,
+            method,
+            frameworks.GRAPH,
+            num_microbatches=num_microbatches,
+        )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_every_step_with_half_of_each_microbatch_for_the_ascent(mode):
 
 @pytest.mark.parametrize("make", PROBLEMS)
 def test_every_step_with_momentum(make):
-    assert_same_training(make, "asam", {"jit_compile": False}, momentum=0.9)
+    assert_same_training(make, "asam", frameworks.GRAPH, momentum=0.9)
 
 
 class PenalizedDense(keras.layers.Dense):

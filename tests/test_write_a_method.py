@@ -7,9 +7,10 @@ import pytest
 import keras_sam
 from examples.write_a_method import PowerSAM
 from tests import small_network
+from tests.frameworks import COMPILED
 
 
-@pytest.mark.parametrize("mode", [small_network.GRAPH, small_network.JIT])
+@pytest.mark.parametrize("mode", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_step_is_that_of_the_formula(power, mode):
     model = small_network.compiled(mode, method=PowerSAM(power=power), rho=0.3)

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers
 
 from tests import cases
@@ -151,26 +150,6 @@ def test_ctc_loss_trains(num_microbatches):
     assert logs["sharpness"][0] > 0
 
 
-@pytest.mark.parametrize("num_microbatches", [1, 3])
-def test_strings_and_integers_are_inputs(num_microbatches):
-    words = np.array(["red", "green", "blue", "red", "grey"] * 4)
-    inputs = {
-        "word": keras.Input((1,), dtype="string", name="word"),
-        "number": keras.Input((5,), dtype="int32", name="number"),
-    }
-    lookup = layers.StringLookup(vocabulary=["red", "green", "blue"])
-    word = layers.Flatten()(layers.Embedding(4, 3)(lookup(inputs["word"])))
-    number = layers.CategoryEncoding(9, "multi_hot")(inputs["number"])
-    outputs = models.probabilities()(layers.Concatenate()([word, number]))
-    model = models.functional(
-        inputs, outputs, {"num_microbatches": num_microbatches}
-    )
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    x = {"word": tf.constant(words[:, None]), "number": cases.TOKENS}
-    logs = model.fit(x, cases.CLASSES, batch_size=8, verbose=0).history
-    assert logs["sharpness"][0] > 0
-
-
 if cases.IS_NEWER_KERAS:  # The oldest takes no optional inputs.
 
     @pytest.mark.parametrize("num_microbatches", [1, 3])
@@ -188,32 +167,3 @@ if cases.IS_NEWER_KERAS:  # The oldest takes no optional inputs.
         x = {"features": cases.FEATURES, "extra": None}
         logs = model.fit(x, cases.CLASSES, batch_size=8, verbose=0).history
         assert logs["sharpness"][0] > 0
-
-
-def test_sparse_tensors_are_inputs():
-    sparse = tf.sparse.from_dense(np.maximum(cases.FEATURES, 0))
-    inputs = keras.Input((6,), sparse=True)
-    model = models.functional(inputs, models.probabilities()(inputs), {})
-    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
-    logs = model.fit(sparse, cases.CLASSES, batch_size=8, verbose=0).history
-    assert logs["sharpness"][0] > 0
-
-
-def test_ragged_tensors_are_inputs():
-    lengths = 1 + np.arange(cases.NUM_EXAMPLES) % 5
-    values = np.arange(lengths.sum(), dtype="float32")[:, None]
-    ragged = tf.RaggedTensor.from_row_lengths(values, lengths)
-
-    class Net(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.head = models.probabilities()
-
-        def call(self, x):
-            return self.head(tf.reduce_mean(x, axis=1))
-
-    model = models.adopt(Net(), {})
-    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
-    data = tf.data.Dataset.from_tensor_slices((ragged, cases.CLASSES)).batch(8)
-    logs = model.fit(data, verbose=0).history
-    assert logs["sharpness"][0] > 0

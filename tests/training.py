@@ -8,8 +8,8 @@ from tests import cases
 from tests import in_place
 
 # The same formulas, but sums are taken in another order in graph mode than
-# eagerly, and over tensors than in `tf.linalg.global_norm`: units in the last
-# place of float32 (6e-8), which six steps let grow. 7e-7 is the most seen.
+# eagerly: units in the last place of float32 (6e-8), which six steps let grow.
+# 7e-7 is the most seen.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 

@@ -12,6 +12,8 @@ Private Keras names that this folder relies on, each covered by
 | `Model._flatten_metrics_in_order` | the list that `train_on_batch` returns |
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
+| `Model._compile_config` | tells one `compile` from another |
+| `Variable._layout` | how a variable is laid out over devices |
 | `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
 | `functional_init_arguments` | whether arguments are inputs and outputs |
@@ -21,6 +23,7 @@ Private Keras names that this folder relies on, each covered by
 | `GLOBAL_CUSTOM_NAMES` | under which name a class is saved |
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
+| `get_stateless_scope` | the scope around a scope |
 | `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 
@@ -35,6 +38,7 @@ from keras_sam.backend.keras_private import compute_loss
 from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
+from keras_sam.backend.keras_private import get_stateless_scope
 from keras_sam.backend.keras_private import global_seed_variables
 from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import logs_as_list
@@ -48,16 +52,28 @@ from keras_sam.backend.state import SAMState
 from keras_sam.backend.state import SavedState
 
 if keras.backend.backend() == "tensorflow":
+    from keras_sam.backend.tensorflow.autodiff import cond
     from keras_sam.backend.tensorflow.autodiff import densify
     from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
     from keras_sam.backend.tensorflow.autodiff import num_replicas
     from keras_sam.backend.tensorflow.autodiff import read
     from keras_sam.backend.tensorflow.autodiff import scan
+    from keras_sam.backend.tensorflow.autodiff import shared_size
     from keras_sam.backend.tensorflow.autodiff import traced_once
     from keras_sam.backend.tensorflow.autodiff import value_and_gradients
+elif keras.backend.backend() == "jax":
+    from keras_sam.backend.jax.autodiff import cond
+    from keras_sam.backend.jax.autodiff import densify
+    from keras_sam.backend.jax.autodiff import mean_over_replicas
+    from keras_sam.backend.jax.autodiff import num_replicas
+    from keras_sam.backend.jax.autodiff import read
+    from keras_sam.backend.jax.autodiff import scan
+    from keras_sam.backend.jax.autodiff import shared_size
+    from keras_sam.backend.jax.autodiff import traced_once
+    from keras_sam.backend.jax.autodiff import value_and_gradients
 else:
     raise NotImplementedError(
-        "keras_sam runs on the TensorFlow backend of Keras. Set the "
-        'environment variable KERAS_BACKEND to "tensorflow" before Keras is '
-        f"imported. Received: backend={keras.backend.backend()!r}"
+        "keras_sam runs on the TensorFlow and JAX backends of Keras. Set the "
+        'environment variable KERAS_BACKEND to "tensorflow" or "jax" before '
+        f"Keras is imported. Received: backend={keras.backend.backend()!r}"
     )

@@ -8,6 +8,7 @@ import keras
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
@@ -52,7 +53,12 @@ def flatten_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def global_seed_variables() -> list[keras.Variable]:
-    """Return the state of the generator that unseeded random ops draw from."""
+    """Return the state of the generator that unseeded random ops draw from.
+
+    None on JAX, where a train step must not draw from it.
+    """
+    if keras.backend.backend() == "jax":
+        return []
     generator = global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
 

@@ -23,6 +23,8 @@ class SAMState:
         largest_batch: Integer, the size of the largest batch so far whose size
             was known before it was run.
         train_function: What `fit` runs, if this `SAMModel` made it.
+        compiled_functions: On JAX, what runs a step, by name, with the
+            configuration of `compile` that it was made for.
     """
 
     def __init__(self, settings: Any) -> None:
@@ -30,6 +32,7 @@ class SAMState:
         self.tracker = keras.metrics.Mean(name="sharpness")
         self.memory: dict[str, Any] = {}
         self.train_function: Any = None
+        self.compiled_functions: dict[str, tuple[Any, Any]] = {}
         self.largest_batch = 0
         self._built_for: list[int] | None = None
 
@@ -39,19 +42,22 @@ class SAMState:
         Args:
             weights: The variables that the method sees.
         """
-        identities = [id(weight) for weight in weights]
-        if identities == self._built_for:
+        if self.is_built_for(weights):
             return
-        self._built_for = identities
+        self._built_for = [id(weight) for weight in weights]
         values = [weight.numpy() for weight in weights]
         self.memory = {
-            name: keras.tree.map_structure(
-                lambda value, name=name: _variable(name, value), entry
-            )
+            name: [_variable(name, *pair) for pair in zip(entry, weights)]
+            if isinstance(entry, list)
+            else _variable(name, entry)
             for name, entry in self.settings.method.initial_state(
                 values
             ).items()
         }
+
+    def is_built_for(self, weights: list[keras.Variable]) -> bool:
+        """Return whether `build` was called with these variables."""
+        return [id(weight) for weight in weights] == self._built_for
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -59,14 +65,21 @@ class SAMState:
         return keras.tree.flatten(self.memory)
 
 
-def _variable(name: str, value: Any) -> keras.Variable:
+def _variable(
+    name: str, value: Any, weight: keras.Variable | None = None
+) -> keras.Variable:
+    """Return a variable, laid out over devices as a weight is."""
     value = keras.ops.convert_to_numpy(value)
+    layout = None
+    if weight is not None and keras.distribution.distribution() is not None:
+        layout = weight._layout
     return keras.Variable(
         lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
         shape=value.shape,
         dtype=value.dtype.name,
         trainable=False,
         name=name,
+        **({} if layout is None else {"layout": layout}),
     )
 
 

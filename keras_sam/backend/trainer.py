@@ -4,3 +4,5 @@ import keras
 
 if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.trainer import Trainer
+elif keras.backend.backend() == "jax":
+    from keras_sam.backend.jax.trainer import Trainer

@@ -13,6 +13,7 @@ import pytest
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
@@ -235,6 +236,23 @@ def test_masks_on_tensors():
     mask = keras.ops.ones((2,), "bool")
     set_keras_mask(tensor, mask)
     assert get_keras_mask(tensor) is mask
+
+
+def test_get_stateless_scope_gives_the_scope_that_is_entered():
+    assert get_stateless_scope() is None
+    with keras.StatelessScope() as scope:
+        assert get_stateless_scope() is scope
+
+
+def test_compile_config_is_another_after_each_compile(model):
+    first = model._compile_config
+    model.compile("sgd", "mse")
+    assert model._compile_config is not first
+
+
+def test_layout_of_a_variable_is_what_it_is_given():
+    assert keras.Variable(0.0)._layout is None
+    assert keras.Variable(0.0, layout="layout")._layout == "layout"
 
 
 def test_global_seed_generator_is_a_global_attribute():

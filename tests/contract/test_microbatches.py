@@ -115,31 +115,3 @@ def test_second_pass_sees_the_draws_of_its_own_part(mode):
     logs = model.train_on_batch(x, x, return_dict=True)
     # Two means of 350 numbers of order one, and their difference.
     assert logs["sharpness"] == pytest.approx(RHO * logs["loss"], rel=1e-5)
-
-
-def count_calls(num_microbatches, num_examples):
-    calls = []
-
-    class Call(layers.Layer):
-        def call(self, inputs):
-            calls.append(None)
-            return inputs
-
-    inputs = keras.Input((3,))
-    outputs = layers.Dense(1)(Call()(inputs))
-    model = keras_sam.SAMModel(
-        inputs, outputs, num_microbatches=num_microbatches
-    )
-    model.compile("sgd", "mse", jit_compile=False)
-    calls.clear()
-    model.fit(
-        normal(num_examples, 3),
-        normal(num_examples, 1),
-        batch_size=num_examples,
-        verbose=0,
-    )
-    return len(calls)
-
-
-def test_number_of_parts_does_not_change_the_size_of_the_program():
-    assert count_calls(2, 16) == count_calls(8, 16)

@@ -110,14 +110,6 @@ def test_variable_without_gradient_is_left_alone(
         np.testing.assert_array_equal(actual, expected)
 
 
-class Listener(optimizers.SGD):
-    """Remembers the types of the gradients it was given."""
-
-    def apply(self, grads, trainable_variables=None):
-        self.types = [type(gradient).__name__ for gradient in grads]
-        super().apply(grads, trainable_variables)
-
-
 def embedding(**settings):
     inputs = keras.Input((1,), dtype="int32")
     outputs = layers.Flatten()(layers.Embedding(3, 1)(inputs))
@@ -148,23 +140,6 @@ def test_duplicate_rows_are_summed_before_the_norm(mode):
         atol=10 * 2**-24,
     )
     assert logs["sharpness"] == pytest.approx(1.78, abs=90 * 2**-24)
-
-
-def test_sparse_gradient_reaches_the_optimizer_as_it_is():
-    model = embedding()
-    model.compile(Listener(0.1), "mse", run_eagerly=True)
-    model.train_on_batch(np.array([[0], [0]]), np.zeros((2, 1)))
-    assert model.optimizer.types == ["IndexedSlices"]
-
-
-def test_sparse_gradient_reaches_a_loss_scaling_optimizer_as_it_is():
-    inputs = keras.Input((1,), dtype="int32")
-    hidden = layers.Flatten()(layers.Embedding(3, 2)(inputs))
-    model = keras_sam.SAMModel(inputs, layers.Dense(1)(hidden), rho=RHO)
-    optimizer = optimizers.LossScaleOptimizer(Listener(0.1))
-    model.compile(optimizer, "mse", run_eagerly=True)
-    model.train_on_batch(np.array([[0], [0]]), np.zeros((2, 1)))
-    assert optimizer.inner_optimizer.types[0] == "IndexedSlices"
 
 
 @pytest.mark.parametrize(("method", "num_microbatches"), METHODS)

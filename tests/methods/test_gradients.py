@@ -8,7 +8,7 @@ from keras import layers
 import keras_sam
 from keras_sam import schedules
 from tests import small_network
-from tests.conftest import MODES
+from tests.frameworks import MODES
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
 from tests.test_methods import METHODS

@@ -9,7 +9,7 @@ import pytest
 from keras_sam import methods
 from keras_sam import schedules
 from tests import small_network
-from tests.conftest import MODES
+from tests.frameworks import MODES
 from tests.small_network import EAGER
 from tests.test_methods import METHODS
 

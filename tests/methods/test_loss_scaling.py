@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from tests import small_network
+from tests.frameworks import COMPILED
 from tests.small_network import EAGER
-from tests.small_network import GRAPH
-from tests.small_network import JIT
 from tests.test_methods import METHODS
 
 SCALE = 2.0**10
@@ -58,7 +57,7 @@ def test_skipped_step_leaves_no_trace(name, num_microbatches):
     assert_no_trace(name, EAGER, num_microbatches=num_microbatches)
 
 
-@pytest.mark.parametrize("mode", [GRAPH, JIT], ids=["graph", "jit"])
+@pytest.mark.parametrize("mode", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("name", ["weighted_sam", "vasso", "ae_sam"])
 def test_skipped_compiled_step_leaves_no_trace(name, mode):
     assert_no_trace(name, mode)

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-import keras_sam
 from tests import small_network
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
@@ -158,45 +157,3 @@ def test_clone_has_a_memory_of_its_own(name):
     found = small_network.fit(clone).weights
     small_network.assert_same(memory(model), before)
     small_network.assert_same(found, small_network.fit(model_for(name)).weights)
-
-
-class CountingDense(keras.layers.Dense):
-    """Counts its calls: at run time if eager, else while tracing."""
-
-    def __init__(self, units):
-        super().__init__(units)
-        self.num_calls = 0
-
-    def call(self, inputs):
-        self.num_calls += 1
-        return super().call(inputs)
-
-
-@pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize("name", METHODS)
-def test_many_steps_are_traced_once(name, num_microbatches):
-    method, _, rho = METHODS[name]
-    layer = CountingDense(1)
-    inputs = keras.Input((3,))
-    model = keras_sam.SAMModel(
-        inputs,
-        layer(inputs),
-        method=method,
-        rho=rho,
-        num_microbatches=num_microbatches,
-    )
-    model.compile("sgd", "mse", **GRAPH)
-    small_network.fit(model)
-    after_first = layer.num_calls
-    small_network.fit(model, epochs=3)
-    assert layer.num_calls == after_first
-
-
-@pytest.mark.parametrize("name", ["weighted_sam", "look_sam", "ae_sam"])
-def test_several_steps_in_one_execution_are_the_same_steps(name):
-    after = []
-    for count in (1, 3):
-        model = model_for(name, {**GRAPH, "steps_per_execution": count})
-        small_network.fit(model, epochs=2)
-        after.append(small_network.values(model.variables))
-    small_network.assert_same(*after)

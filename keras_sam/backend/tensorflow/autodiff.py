@@ -69,12 +69,26 @@ def mean_over_replicas(nest: Any) -> Any:
     return tf.nest.pack_sequence_as(nest, mean)
 
 
+def cond(
+    condition: Tensor,
+    if_true: Callable[[], Any],
+    if_false: Callable[[], Any],
+) -> Any:
+    """Return the result of one of two functions."""
+    return keras.ops.cond(condition, if_true, if_false)
+
+
 def traced_once(function: Callable[..., Any]) -> Any:
     """Return a function whose calls share their graph.
 
     It is traced once for tensors of the same shapes and dtypes.
     """
     return tf.function(function, autograph=False)
+
+
+def shared_size(size: Tensor) -> Tensor:
+    """Return the size of parts as a tensor: one graph serves all sizes."""
+    return tf.convert_to_tensor(size, "int32")
 
 
 def scan(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import replicas
+from tests.backend.tensorflow import replicas
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 CASES = [
     f"{method}, {perturbation}"
     for method in replicas.METHODS
@@ -20,7 +20,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def outcome():
     process = subprocess.run(
-        [sys.executable, "-m", "tests.replicas"],
+        [sys.executable, "-m", "tests.backend.tensorflow.replicas"],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
         capture_output=True,

@@ -1,0 +1,1 @@
+"""JAX: gradients of functions, loops, shards, and the stateless train step."""

@@ -1,0 +1,126 @@
+"""The stateless train step under `jax.jit`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_sam.backend.jax.shards import shards_of
+from keras_sam.checks import check_trainable
+from keras_sam.correction import correction_of
+from keras_sam.step import Step
+from keras_sam.types import Batch
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+TrainState = tuple[Vector, Vector, Vector, Vector]
+"""Values of the trainable, the non-trainable, the optimizer's and the metrics'
+variables, each in the order of the model's list of them."""
+
+
+class _OwnFunction:
+    """A compiled function of a `SAMModel`, `None` until it is made.
+
+    A plain view of the same model, which shares all other attributes, has
+    another state and so a function of its own. `compile` of either discards
+    both.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        functions = self._functions_of(model)
+        if self._name not in functions:
+            return None
+        made_for, function = functions[self._name]
+        return function if made_for is model._compile_config else None
+
+    def __set__(self, model: Any, function: Any) -> None:
+        functions = self._functions_of(model)
+        if function is None:
+            vars(model)[self._name] = None
+            functions.pop(self._name, None)
+        else:
+            functions[self._name] = (model._compile_config, function)
+
+    def _functions_of(self, model: Any) -> dict[str, tuple[Any, Any]]:
+        state = vars(model).get("_sam")
+        return {} if state is None else state.compiled_functions
+
+
+class Trainer(keras.Model):
+    """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
+
+    _sam: Any
+    build_method_state: Callable[[], None]
+    train_function = _OwnFunction()
+    test_function = _OwnFunction()
+    predict_function = _OwnFunction()
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Return what runs a step, once the model has been checked."""
+        check_trainable(self)
+        self.build_method_state()
+        return super().make_train_function(force)
+
+    def train_step(
+        self, state: TrainState, data: Any
+    ) -> tuple[dict[str, Tensor], TrainState]:
+        """Return the logs of pass 1, and the state after one update.
+
+        A pure function. In a loop of one's own, call `model.build()`,
+        `model.optimizer.build()` and `model.build_method_state()` before the
+        state is read from the variables.
+
+        Args:
+            state: `TrainState`.
+            data: What `keras.utils.unpack_x_y_sample_weight` takes.
+
+        Returns:
+            The logs, and the new state.
+
+        Raises:
+            ValueError: If `state` lacks what the method remembers.
+        """
+        if self.sam.method.has_own("initial_state") and not self._sam.variables:
+            raise ValueError(
+                "Call `model.build_method_state()` before `train_step`, so "
+                "that `model.non_trainable_variables` holds what the method "
+                f"remembers. Received: method={self.sam.method!r}"
+            )
+        trainable, non_trainable, optimizer, metrics = state
+        variables = [
+            *self.trainable_variables,
+            *self.non_trainable_variables,
+            *self.optimizer.variables,
+            *self.metrics_variables,
+        ]
+        values = [*trainable, *non_trainable, *optimizer, *metrics]
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        with keras.StatelessScope([*zip(variables, values, strict=True)]):
+            step = Step(self, batch, shards_of(self.sam.perturbation))
+            outcome = step.run([*non_trainable, *metrics])
+            correction = correction_of(self.optimizer, outcome)
+        gradients = [outcome.gradients[i] for i in range(len(trainable))]
+        trainable, optimizer = self.optimizer.stateless_apply(
+            optimizer, gradients, trainable
+        )
+        split = len(non_trainable)
+        return outcome.logs, (
+            self._corrected(trainable, correction),
+            outcome.state[:split],
+            optimizer,
+            outcome.state[split:],
+        )
+
+    def _corrected(
+        self, weights: Vector, correction: dict[int, Tensor]
+    ) -> Vector:
+        weights = list(weights)
+        for i, step in correction.items():
+            weights[i] = weights[i] - step
+            constraint = self.trainable_variables[i].constraint
+            if constraint is not None:
+                weights[i] = constraint(weights[i])
+        return weights

@@ -1,0 +1,45 @@
+"""What the tests need to know of the framework under Keras.
+
+Each module of this folder has these names:
+
+| name | what |
+| --- | --- |
+| `MODES` | `compile` arguments for each way of running a step |
+| `GRAPH` | one of them: what most users run, compiled where that is usual |
+| `JIT` | one of them: with the compiler of the framework, if it has one here |
+| `COMPILED` | `MODES` without the eager one, if there are others |
+| `EXECUTIONS` | `MODES`, and several steps in one execution |
+| `exact()` | settings without which a GPU rounds more than the tests allow |
+| `float64()` | a context in which tensors may be float64 |
+| `same_arithmetic()` | a context in which a step is rounded in one way only |
+| `gradients(function, variables)` | derivatives, and its other result |
+| `dense(gradient)` | a gradient as a tensor |
+| `train_step(function)` | a `train_step` from a function of model and data |
+| `counted(inputs, count)` | `inputs`; each run of a step calls `count()` |
+| `wait()` | returns once all that was started is done |
+| `datasets(batch_size)` | more rows for `cases.DATA` |
+"""
+
+import importlib
+from typing import Any
+
+import keras
+
+_current: Any = importlib.import_module(
+    f"tests.frameworks.{keras.backend.backend()}"
+)
+
+MODES = _current.MODES
+GRAPH = _current.GRAPH
+JIT = _current.JIT
+COMPILED = _current.COMPILED
+EXECUTIONS = _current.EXECUTIONS
+exact = _current.exact
+float64 = _current.float64
+same_arithmetic = _current.same_arithmetic
+gradients = _current.gradients
+dense = _current.dense
+train_step = _current.train_step
+counted = _current.counted
+wait = _current.wait
+datasets = _current.datasets
