@@ -148,7 +148,7 @@ class _FunctionPasses:
         """Return the loss at `weights`."""
         del state
         with StateScope([*zip(self._variables, weights)]) as scope:
-            result = self._loss_fn()
+            result = backend.draw_purely(self._loss_fn)
         loss, auxiliary = (
             result if isinstance(result, tuple) else (result, None)
         )

@@ -84,7 +84,9 @@ class Passes:
     def forward(self, weights: Vector, state: list[Tensor], x: Any) -> Seen:
         """Return what the model in training mode makes of x."""
         with self._scope(weights, state) as scope:
-            y_pred = backend.call_in_training_mode(self.model, x)
+            y_pred = backend.draw_purely(
+                lambda: backend.call_in_training_mode(self.model, x)
+            )
             losses = self.model.losses
         self.has_masks = self.has_masks or _has_masks(y_pred)
         return Seen(y_pred, losses, self._updated(scope, state))
@@ -107,8 +109,10 @@ class Passes:
             self._scope(weights, seen.state) as scope,
         ):
             scope.share = share
-            loss = backend.compute_loss(
-                self.model, x, y, seen.y_pred, sample_weight
+            loss = backend.draw_purely(
+                lambda: backend.compute_loss(
+                    self.model, x, y, seen.y_pred, sample_weight
+                )
             )
         return loss, self._updated(scope, seen.state)
 

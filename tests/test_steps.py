@@ -127,7 +127,9 @@ def assert_same_training(
         callbacks=[recorder],
     )
     weights = [step.weight for step in steps]
-    assert_close(recorder.weights, weights, keras.config.floatx())
+    assert_close(
+        recorder.weights, weights, frameworks.accuracy(keras.config.floatx())
+    )
     # `fit` logs running means: of the loss over examples, of the sharpness
     # over batches.
     num_seen = [step.num_seen for step in steps]

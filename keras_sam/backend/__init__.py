@@ -54,6 +54,7 @@ from keras_sam.backend.state import SavedState
 if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import cond
     from keras_sam.backend.tensorflow.autodiff import densify
+    from keras_sam.backend.tensorflow.autodiff import draw_purely
     from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
     from keras_sam.backend.tensorflow.autodiff import num_replicas
     from keras_sam.backend.tensorflow.autodiff import read
@@ -64,6 +65,7 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     from keras_sam.backend.jax.autodiff import cond
     from keras_sam.backend.jax.autodiff import densify
+    from keras_sam.backend.jax.autodiff import draw_purely
     from keras_sam.backend.jax.autodiff import mean_over_replicas
     from keras_sam.backend.jax.autodiff import num_replicas
     from keras_sam.backend.jax.autodiff import read
@@ -71,9 +73,22 @@ elif keras.backend.backend() == "jax":
     from keras_sam.backend.jax.autodiff import shared_size
     from keras_sam.backend.jax.autodiff import traced_once
     from keras_sam.backend.jax.autodiff import value_and_gradients
+elif keras.backend.backend() == "torch":
+    from keras_sam.backend.torch.autodiff import cond
+    from keras_sam.backend.torch.autodiff import densify
+    from keras_sam.backend.torch.autodiff import mean_over_replicas
+    from keras_sam.backend.torch.autodiff import num_replicas
+    from keras_sam.backend.torch.autodiff import read
+    from keras_sam.backend.torch.autodiff import scan
+    from keras_sam.backend.torch.autodiff import shared_size
+    from keras_sam.backend.torch.autodiff import traced_once
+    from keras_sam.backend.torch.autodiff import value_and_gradients
+    from keras_sam.backend.torch.random import draw_purely
+    from keras_sam.backend.torch.random import global_seed_variables
 else:
     raise NotImplementedError(
-        "keras_sam runs on the TensorFlow and JAX backends of Keras. Set the "
-        'environment variable KERAS_BACKEND to "tensorflow" or "jax" before '
-        f"Keras is imported. Received: backend={keras.backend.backend()!r}"
+        "keras_sam runs on the TensorFlow, JAX and PyTorch backends of Keras. "
+        'Set the environment variable KERAS_BACKEND to "tensorflow", "jax" or '
+        '"torch" before Keras is imported. '
+        f"Received: backend={keras.backend.backend()!r}"
     )

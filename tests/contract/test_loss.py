@@ -144,6 +144,9 @@ class Penalized(keras_sam.SAMModel):
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
         del training
+        x, y, sample_weight = map(
+            keras.ops.convert_to_tensor, (x, y, sample_weight)
+        )
         error = keras.ops.mean(sample_weight[:, None] * (y - y_pred) ** 2)
         penalty = 0.1 * keras.ops.sum(self.layers[-1].kernel ** 2)
         return error + penalty + keras.ops.mean(x) + sum(self.losses)

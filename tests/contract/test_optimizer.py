@@ -95,17 +95,17 @@ def test_variable_without_gradient_is_left_alone(
     dense = WithUnusedWeight(1)
     model = keras_sam.SAMModel(inputs, dense(inputs), **settings)
     without = keras_sam.SAMModel(inputs, layers.Dense(1)(inputs), **settings)
-    without.set_weights([dense.kernel.value, dense.bias.value])
+    without.set_weights([dense.kernel.numpy(), dense.bias.numpy()])
     x, y = normal(4, NUM_FEATURES), normal(4, 1)
     model.compile(optimizers.SGD(0.1), "mse", **mode)
     with pytest.warns(UserWarning, match="Gradients do not exist for"):
         model.train_on_batch(x, y)
     without.compile(optimizers.SGD(0.1), "mse", **mode)
     without.train_on_batch(x, y)
-    np.testing.assert_array_equal(dense.unused.value, [1.0, 1.0])
+    np.testing.assert_array_equal(dense.unused.numpy(), [1.0, 1.0])
     # The same operations on the same numbers.
     for actual, expected in zip(
-        [dense.kernel.value, dense.bias.value], without.get_weights()
+        [dense.kernel.numpy(), dense.bias.numpy()], without.get_weights()
     ):
         np.testing.assert_array_equal(actual, expected)
 

@@ -135,6 +135,7 @@ class CustomLoss:
 
     def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
         del training
+        x, y, sample_weight = map(ops.convert_to_tensor, (x, y, sample_weight))
         error = (y - y_pred) ** 2
         loss = ops.sum(sample_weight[:, None] * error) / ops.sum(sample_weight)
         loss = loss + ops.sum(error[:, :1] * x[:, :1])

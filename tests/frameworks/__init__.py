@@ -11,6 +11,7 @@ Each module of this folder has these names:
 | `EXECUTIONS` | `MODES`, and several steps in one execution |
 | `exact()` | settings without which a GPU rounds more than the tests allow |
 | `float64()` | a context in which tensors may be float64 |
+| `accuracy(floatx)` | the dtype to which a loss is right |
 | `same_arithmetic()` | a context in which a step is rounded in one way only |
 | `gradients(function, variables)` | derivatives, and its other result |
 | `dense(gradient)` | a gradient as a tensor |
@@ -36,6 +37,7 @@ COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
 exact = _current.exact
 float64 = _current.float64
+accuracy = _current.accuracy
 same_arithmetic = _current.same_arithmetic
 gradients = _current.gradients
 dense = _current.dense

@@ -18,6 +18,10 @@ def float64():
     return jax.enable_x64(True)
 
 
+def accuracy(floatx):
+    return floatx
+
+
 def exact():
     # A GPU would otherwise round the factors of a product to 10 bits.
     jax.config.update("jax_default_matmul_precision", "highest")

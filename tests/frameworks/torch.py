@@ -19,6 +19,11 @@ float64 = contextlib.nullcontext
 same_arithmetic = contextlib.nullcontext
 
 
+def accuracy(floatx):
+    # `keras.ops.mean` rounds float64 to float32 with PyTorch.
+    return "float32" if floatx == "float64" else floatx
+
+
 def exact():
     # A GPU would otherwise round the factors of a product to 10 bits.
     torch.backends.cuda.matmul.allow_tf32 = False

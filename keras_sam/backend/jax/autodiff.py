@@ -75,6 +75,11 @@ def cond(
     return if_true() if condition else if_false()
 
 
+def draw_purely(function: Callable[[], Any]) -> Any:
+    """Return what a function returns: seeds are variables of Keras."""
+    return function()
+
+
 def traced_once(function: Callable[..., Any]) -> Any:
     """Return the function; `scan` traces it once for each size of parts."""
     return function

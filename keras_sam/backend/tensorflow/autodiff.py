@@ -78,6 +78,11 @@ def cond(
     return keras.ops.cond(condition, if_true, if_false)
 
 
+def draw_purely(function: Callable[[], Any]) -> Any:
+    """Return what a function returns: seeds are variables of Keras."""
+    return function()
+
+
 def traced_once(function: Callable[..., Any]) -> Any:
     """Return a function whose calls share their graph.
 

@@ -1,0 +1,1 @@
+"""PyTorch: automatic differentiation, loops and the train step."""

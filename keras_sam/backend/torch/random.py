@@ -1,0 +1,103 @@
+"""PyTorch's own generators as variables: dropout without a seed uses them."""
+
+import functools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import torch
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.backend.torch.core import get_device
+from keras.src.random.seed_generator import global_seed_generator
+
+from keras_sam.backend import keras_private
+from keras_sam.types import Tensor
+
+
+class GeneratorState(keras.Variable):
+    """The state of PyTorch's generator for a device.
+
+    In a `keras.StatelessScope` it has the value that the scope gives it, as
+    any variable, and elsewhere that of the generator itself. It stays in main
+    memory, so that to read it waits for nothing.
+
+    Args:
+        device: String, the name of a kind of device.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._of = torch if device == "cpu" else torch.get_device_module(device)
+        super().__init__(
+            self._of.get_rng_state().numpy(),
+            dtype="uint8",
+            trainable=False,
+            name=f"{device}_generator_state",
+        )
+
+    @property
+    def value(self) -> Tensor:
+        """The state, a tensor of bytes."""
+        scope = get_stateless_scope()
+        value = None if scope is None else scope.get_current_value(self)
+        return self._of.get_rng_state() if value is None else value
+
+    def set(self, value: Tensor) -> None:
+        """Let the generator go on from a state."""
+        self._of.set_rng_state(value)
+
+    def get(self) -> Tensor:
+        """Return the state of the generator."""
+        return self._of.get_rng_state()
+
+    def _convert_to_tensor(self, value: Tensor, dtype: Any = None) -> Tensor:
+        del dtype
+        return value
+
+    def _direct_assign(self, value: Tensor) -> None:
+        self.set(value)
+
+
+def global_seed_variables() -> list[keras.Variable]:
+    """Return the states of the generators of random operations without a seed.
+
+    Keras would make its own in the middle of a pass, seeded from Python's,
+    which is left as it was.
+    """
+    if not keras_private.global_seed_variables():
+        before = random.getstate()
+        global_seed_generator()
+        random.setstate(before)
+    return [*keras_private.global_seed_variables(), *generator_states()]
+
+
+def draw_purely(function: Callable[[], Any]) -> Any:
+    """Call a function that may draw random numbers.
+
+    It draws from what the scope around it says, and leaves in the scope what
+    later draws start from. The generators themselves stay as they were.
+
+    Returns:
+        What the function returns.
+    """
+    generators = generator_states()
+    before = [generator.get() for generator in generators]
+    try:
+        for generator in generators:
+            generator.set(generator.value)
+        result = function()
+        for generator in generators:
+            generator.assign(generator.get())
+    finally:
+        for generator, state in zip(generators, before):
+            generator.set(state)
+    return result
+
+
+def generator_states() -> list[keras.Variable]:
+    """Return the states of the generators that a pass may draw from."""
+    kind = torch.device(get_device()).type
+    return [_generator_state(name) for name in sorted({"cpu", kind})]
+
+
+_generator_state = functools.cache(GeneratorState)
