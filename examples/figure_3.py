@@ -18,8 +18,8 @@ Each run, of one method and seed, is one line of `records/figure_3.jsonl`; what
 was stopped goes on where it was. A folder of strips is described in
 `frontier.py`.
 
-Results: see `README.md` in this folder. It takes some 3 minutes for each seed
-on two CPU cores.
+Results: see `README.md` in this folder. Its time on two CPU cores is not
+measured yet.
 """
 
 import argparse

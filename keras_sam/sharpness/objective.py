@@ -77,7 +77,8 @@ class Objective:
         found = batches(x, y, sample_weight, batch_size)
         self.num_examples = sum(size for _, size in found)
         self.batches = [(b, n / self.num_examples) for b, n in found]
-        backend.build(model, tuple(found[0][0]))
+        if model.compiled:
+            backend.build(model, tuple(found[0][0]))
         self._loss = None if loss is None else keras.losses.get(loss)
         self._written: list[keras.Variable] = []
         self._place(positions(model, variables))
@@ -184,7 +185,7 @@ class Objective:
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "
-                "or the loss stops or replaces a gradient, or the precision "
+                "or the loss has a gradient of its own making, or the precision "
                 "is too low. Gauss-Newton products need no second derivative "
                 "of the network: `gauss_newton=True`. Received: an asymmetry "
                 f"of {gap / scale if scale else math.nan:.2g}"
@@ -254,6 +255,11 @@ def _check(model: Any, loss: Any) -> None:
         raise TypeError(
             "`model` must be a `keras.Model`. "
             f"Received: model={model!r} (of type {type(model)})"
+        )
+    if not (model.built or model.compiled):
+        raise ValueError(
+            "`model` must be built: call it on some inputs first. "
+            f"Received: model={model!r}"
         )
     if loss is None and not model.compiled:
         raise ValueError(

@@ -20,8 +20,8 @@ def hessian(objective, gauss_newton=False):
 def by_differences(function, point, step=3e-4):
     """Return the Hessian of a NumPy function, by central differences.
 
-    In float64 its error is some 1e-7 times the fourth derivative, and 1e-9 times the
-    function for rounding.
+    In float64 its error is some 1e-7 times the fourth derivative, and 1e-9
+    times the function for rounding.
     """
     size = len(point)
     units = step * np.eye(size)

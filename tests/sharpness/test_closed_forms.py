@@ -30,9 +30,7 @@ def test_sample_weights_weigh_examples():
     x, y = dense.regression_data()
     weights = np.random.default_rng(1).uniform(0.5, 2, 20)
     model = dense.model(layers.Dense(1, use_bias=False), loss="mse", size=3)
-    found = dense.hessian(
-        dense.objective(model, x, y, sample_weight=weights)
-    )
+    found = dense.hessian(dense.objective(model, x, y, sample_weight=weights))
     assert close(found, 2 * x.T @ (weights[:, None] * x) / 20)
 
 
@@ -51,9 +49,7 @@ def test_logistic_regression(gauss_newton):
     x, y = dense.label_data(classes=2)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model = dense.model(layers.Dense(1, use_bias=False), loss=loss, size=3)
-    found = dense.hessian(
-        dense.objective(model, x, y[:, None]), gauss_newton
-    )
+    found = dense.hessian(dense.objective(model, x, y[:, None]), gauss_newton)
     p = 1 / (1 + np.exp(-x @ dense.weights_of(model)))
     assert close(found, x.T @ ((p * (1 - p))[:, None] * x) / 20)
 
@@ -103,9 +99,7 @@ def test_softmax_regression_with_and_without_logits():
         expected += np.kron(np.outer(row, row), bend) / 20
     for model in (logits, probabilities):
         assert close(dense.hessian(dense.objective(model, x, y)), expected)
-    assert close(
-        dense.hessian(dense.objective(logits, x, y), True), expected
-    )
+    assert close(dense.hessian(dense.objective(logits, x, y), True), expected)
     # With probabilities as outputs it is the empirical Fisher matrix.
     slopes = [
         np.kron(row, share - np.eye(3)[label])

@@ -122,10 +122,10 @@ def test_trace_stops_at_the_error_that_was_asked_for():
     a, values = matrix()
     shifted = a + 10 * np.eye(60)
     found, error, count = trace.estimate(
-        lambda v: shifted @ v, 60, 0, 1000, 0.02, np.random.default_rng(0)
+        lambda v: shifted @ v, 60, 0, 1000, 0.01, np.random.default_rng(0)
     )
     assert 10 < count < 1000
-    assert error <= 0.02 * found
+    assert error <= 0.01 * found
     assert found == pytest.approx(values.sum() + 600, abs=4 * error)
 
 
