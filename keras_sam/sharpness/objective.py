@@ -185,7 +185,7 @@ class Objective:
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "
-                "or the loss has a gradient of its own making, or the precision "
+                "or the loss has a gradient of its own making, or precision "
                 "is too low. Gauss-Newton products need no second derivative "
                 "of the network: `gauss_newton=True`. Received: an asymmetry "
                 f"of {gap / scale if scale else math.nan:.2g}"
