@@ -16,7 +16,13 @@ CASES = [
 @pytest.fixture(scope="module")
 def outcome():
     methods, settings = (
-        json.loads(jobs.run(["-m", "tests.backend.tensorflow.replicas", part]).splitlines()[-1])
+        json.loads(
+            jobs.run([
+                "-m",
+                "tests.backend.tensorflow.replicas",
+                part,
+            ]).splitlines()[-1]
+        )
         for part in ("methods", "settings")
     )
     results = {**methods["results"], **settings["results"]}
