@@ -25,7 +25,7 @@ class SharpnessAwareGradients(NamedTuple):
 
     Attributes:
         gradients: One for each variable, to be given to an optimizer; `None`
-            where the loss does not depend on the variable.
+            where the loss does not depend on the variable, zeros on JAX.
         loss: Scalar, the loss at w.
         rise: Scalar, how much higher the loss is at w + e.
         auxiliary: What else the loss function returned, from the pass at w.
