@@ -75,7 +75,7 @@ class Step:
             )
         self.method = model.sam.method
         self._optimizer = model.optimizer
-        self._iterations = backend.read(model.optimizer.iterations)
+        self._iterations = ops.convert_to_tensor(model.optimizer.iterations)
         self._rho = self.settings.rho_at(model.optimizer)
         self._call = compiled or _call
         is_global = self.settings.perturbation == "global"
