@@ -1,6 +1,7 @@
 """Sharpness-aware training for Keras 3."""
 
 from keras_sam import methods
+from keras_sam import networks
 from keras_sam import schedules
 from keras_sam.custom_loop import SharpnessAwareGradients
 from keras_sam.custom_loop import sharpness_aware_gradients

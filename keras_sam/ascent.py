@@ -93,6 +93,9 @@ class Climber:
         is_global: Whether replicas share one perturbation.
         num_copies: How many copies of the weights, along a first axis of each
             tensor, share the loss between them.
+
+    Attributes:
+        call: Calls a function that does one pass, and returns what it returns.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Climber:
         self._kinds = kinds
         self._loss_scale = loss_scale
         self._is_global = is_global
+        self.call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_()
         # Keras divides the loss by the number of replicas.
         num_replicas = backend.num_replicas() * num_copies
         self._unit = loss_scale
@@ -311,8 +315,8 @@ class Climber:
             value, seen = loss(weights)
             return _times(self._loss_scale, value), (value, seen)
 
-        _, (value, seen), gradients = backend.value_and_gradients(
-            scaled, weights, wanted
+        _, (value, seen), gradients = self.call(
+            lambda: backend.value_and_gradients(scaled, weights, wanted)
         )
         found = {
             i: gradient

@@ -39,10 +39,17 @@ class Step:
         batch: `Batch`.
         shards: The parts of the batch on groups of devices, each to be
             perturbed by its own gradient; `None` for one perturbation.
+        compiled: Calls a function that reads no variables, and that replicas
+            run without talking to each other, and returns what it returns.
+            `None` to call such functions like any other.
     """
 
     def __init__(
-        self, model: keras.Model, batch: Batch, shards: Shards | None = None
+        self,
+        model: keras.Model,
+        batch: Batch,
+        shards: Shards | None = None,
+        compiled: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         self.model = model
         self.settings = model.sam
@@ -68,6 +75,12 @@ class Step:
             )
         self.method = model.sam.method
         self._optimizer = model.optimizer
+        self._iterations = backend.read(model.optimizer.iterations)
+        self._rho = self.settings.rho_at(model.optimizer)
+        self._call = compiled or _call
+        is_global = self.settings.perturbation == "global"
+        if is_global or self.method.has_own("statistic"):
+            self.climber.call, self._call = self._call, _call
         self._memory = model._sam.memory
         self._positions = {
             id(variable): i for i, variable in enumerate(state_variables(model))
@@ -75,7 +88,7 @@ class Step:
 
     def run(self, state: list[Tensor]) -> Outcome:
         """Return what the step does from `state`."""
-        outcome = self._run(state)
+        outcome = self._call(lambda: self._run(state))
         new = (self.method_state(outcome.state), outcome.correction)
         no_correction = keras.tree.map_structure(
             ops.zeros_like, outcome.correction
@@ -92,10 +105,10 @@ class Step:
         )
 
     def _run(self, state: list[Tensor]) -> Outcome:
-        rho = self.settings.rho_at(self._optimizer)
+        rho = self._rho
         if _is_always_zero(rho):
             return self.one_pass(state, rho)
-        is_active = self.method.is_due(self._optimizer.iterations)
+        is_active = self.method.is_due(self._iterations)
         if not isinstance(rho, float):
             is_active = ops.logical_and(rho > 0, is_active)
         return self.either(
@@ -192,7 +205,7 @@ class Step:
         """Return whether there is a second pass, and what to remember."""
         return self.method.decide(
             backend.mean_over_replicas(statistic),
-            self._optimizer.iterations,
+            self._iterations,
             self.method_state(state),
         )
 
@@ -319,6 +332,10 @@ class Step:
         return {
             i: ops.zeros_like(g) for i, g in zip(self.climber.domain, clean)
         }
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def _is_always_zero(rho: Tensor) -> bool:

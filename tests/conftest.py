@@ -1,17 +1,21 @@
 """What every test starts from, and the ways a step can run."""
 
+import importlib.util
+
 import keras
 import pytest
 
 from tests import frameworks
 
+BACKENDS = ("tensorflow", "jax", "torch")
+
 # Tests of one backend are in a folder of its name.
 collect_ignore = [
-    f"backend/{name}"
-    for name in ("tensorflow", "jax", "torch")
-    if name != keras.backend.backend()
+    f"backend/{name}" for name in BACKENDS if name != keras.backend.backend()
 ]
 
+if not all(map(importlib.util.find_spec, BACKENDS)):
+    collect_ignore.append("agreement")
 if keras.backend.backend() == "torch":
     collect_ignore.append("test_compiled.py")
 

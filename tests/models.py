@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 import keras_sam
+from tests import frameworks
 
 
 def functional(inputs, outputs, settings):
@@ -77,7 +78,7 @@ def sequential(settings):
 def unbuilt_sequential(settings):
     model = keras.Sequential([
         layers.Dense(8, activation="relu"),
-        layers.Dropout(0.3),
+        layers.Dropout(0.3, **frameworks.SEED),
     ])
     model.add(probabilities())
     return adopt(model, settings)
@@ -90,7 +91,7 @@ class Body:
         super().__init__(**kwargs)
         self.units = units
         self.hidden = layers.Dense(units, activation="relu")
-        self.drop = layers.Dropout(0.3)
+        self.drop = layers.Dropout(0.3, **frameworks.SEED)
         self.head = probabilities()
 
     def build(self, input_shape):
@@ -163,7 +164,7 @@ def batch_norm_dropout(settings):
     inputs = keras.Input((6,))
     hidden = layers.Dense(8)(inputs)
     hidden = layers.BatchNormalization(momentum=0.9)(hidden)
-    hidden = layers.Dropout(0.3)(layers.ReLU()(hidden))
+    hidden = layers.Dropout(0.3, **frameworks.SEED)(layers.ReLU()(hidden))
     return functional(inputs, probabilities()(hidden), settings)
 
 

@@ -44,8 +44,10 @@ def test_a_loop_does_what_fit_does(method):
     fitted.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     looped, optimizer = network(keras.Model), keras.optimizers.SGD(0.1)
     state = None
-    for _ in range(4):
+    for step in range(4):
+        keras.utils.set_random_seed(step)  # PyTorch draws from a global one.
         logs = fitted.train_on_batch(x, y, return_dict=True)
+        keras.utils.set_random_seed(step)
         result = keras_sam.sharpness_aware_gradients(
             loss_of(looped, x, y),
             looped.trainable_variables,

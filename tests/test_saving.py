@@ -9,6 +9,7 @@ import pytest
 
 import keras_sam
 from tests import cases
+from tests import frameworks
 from tests import models
 from tests import training
 
@@ -47,7 +48,7 @@ KINDS = {
             keras.Input((6,)),
             keras.layers.Dense(8),
             keras.layers.BatchNormalization(),
-            keras.layers.Dropout(0.3),
+            keras.layers.Dropout(0.3, **frameworks.SEED),
             models.probabilities(),
         ]),
         settings,

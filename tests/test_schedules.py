@@ -44,10 +44,14 @@ RHO = 0.3
     ],
 )
 def test_schedule_has_these_values(schedule, values):
-    for integer in (int, np.int64, ops.convert_to_tensor, keras.Variable):
+    for integer in (int, np.int64, ops.convert_to_tensor, counter):
         found = [float(schedule(integer(t))) for t in range(len(values))]
         # A few float32 operations on numbers up to 1.
         np.testing.assert_allclose(found, values, rtol=0, atol=4 * 2**-24)
+
+
+def counter(value):
+    return keras.Variable(value, trainable=False, dtype="int32")
 
 
 def test_a_large_step_keeps_its_parity():

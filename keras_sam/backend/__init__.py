@@ -24,6 +24,10 @@ Private Keras names that this folder relies on, each covered by
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
 | `get_stateless_scope` | the scope around a scope |
+| `get_device` | which device PyTorch runs on |
+| `Variable._convert_to_tensor` | a variable that stays in main memory |
+| `Variable._direct_assign` | a variable kept by PyTorch itself |
+| `global_seed_generator` | made before a step of PyTorch, not in it |
 | `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 

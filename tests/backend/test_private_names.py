@@ -28,7 +28,12 @@ from keras_sam import backend
 FOLDER = pathlib.Path(backend.__file__).parent
 
 # `fit` calls it, and `saving` does; the package never.
-CALLED_BY_KERAS = {"_get_metrics_result_or_logs", "_obj_type"}
+CALLED_BY_KERAS = {
+    "_convert_to_tensor",
+    "_direct_assign",
+    "_get_metrics_result_or_logs",
+    "_obj_type",
+}
 OWN = {"_sam"}  # Where a model keeps what `SAMModel` adds to it.
 
 

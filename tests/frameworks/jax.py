@@ -10,6 +10,7 @@ GRAPH = JIT
 MODES = {"eager": {"run_eagerly": True}, "jit": JIT}
 COMPILED = {"jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
+SEED: dict[str, int] = {}
 
 same_arithmetic = contextlib.nullcontext
 

@@ -12,8 +12,9 @@ import torch
 GRAPH = {"jit_compile": False}
 JIT = GRAPH
 MODES = {"eager": {"run_eagerly": True}}
-COMPILED = {"usual": GRAPH}
-EXECUTIONS = {**COMPILED, **MODES}
+COMPILED = MODES
+EXECUTIONS = {"usual": GRAPH, **MODES}
+SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext
 same_arithmetic = contextlib.nullcontext

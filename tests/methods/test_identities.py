@@ -9,6 +9,7 @@ import pytest
 from keras_sam import methods
 from keras_sam import schedules
 from tests import small_network
+from tests.frameworks import COMPILED
 from tests.frameworks import MODES
 from tests.small_network import EAGER
 from tests.test_methods import METHODS
@@ -122,7 +123,7 @@ def test_weighted_sam_without_weight_on_sharpness_is_plain(decoupled):
     [
         ("eager", lambda: 0.0),
         # Both branches are compiled, and have to give the same kinds of things.
-        ("graph", lambda: schedules.LatePhase(1000, 0.1)),
+        (next(iter(COMPILED)), lambda: schedules.LatePhase(1000, 0.1)),
     ],
     ids=["constant", "schedule"],
 )

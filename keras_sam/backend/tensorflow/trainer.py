@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_sam import passes
 from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
+from keras_sam.backend.tensorflow import replicas
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
 from keras_sam.checks import check_trainable
@@ -16,36 +17,6 @@ from keras_sam.correction import correction_of
 from keras_sam.step import Step
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
-
-
-def _refuse_collective_in_conditional(model: keras.Model) -> None:
-    """Raise where replicas would have to talk inside a conditional."""
-    if model.distribute_strategy.num_replicas_in_sync == 1:
-        return
-    sam = model.sam
-    if isinstance(sam.perturbation, int):
-        raise NotImplementedError(
-            "A perturbation shared by groups of replicas is not available on "
-            "the TensorFlow backend. "
-            f"Received: perturbation={sam.perturbation}"
-        )
-    decides = sam.method.has_own("statistic")
-    is_conditional = not isinstance(sam.rho, float) or sam.method.has_own(
-        "is_due"
-    )
-    is_inside = is_conditional or decides or sam.num_microbatches > 1
-    if (sam.perturbation == "global" and is_inside) or (
-        decides and is_conditional
-    ):
-        raise NotImplementedError(
-            "TensorFlow allows replicas no communication inside a conditional "
-            'or a loop. So `perturbation="global"` needs a constant `rho`, one '
-            "micro-batch, and a method with a second pass at every step; a "
-            "method that decides by its gradients needs a constant `rho`. "
-            f"Received: method={sam.method!r}, rho={sam.rho!r}, "
-            f"perturbation={sam.perturbation!r}, "
-            f"num_microbatches={sam.num_microbatches}"
-        )
 
 
 class Trainer(keras.Model):
@@ -57,12 +28,30 @@ class Trainer(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
         refuse_raw_variables(self)
-        _refuse_collective_in_conditional(self)
+        replicas.refuse(self)
         # The plain view of the same model may have made the one there is.
         is_other = self.train_function is not self._sam.train_function
-        made = super().make_train_function(force or is_other)
+        if force or is_other or self.train_function is None:
+            with replicas.not_compiled_as_a_whole(self):
+                super().make_train_function(force=True)
+            self.train_function = replicas.step_by_step(
+                self, self.train_function
+            )
         self._sam.train_function = self.train_function
-        return made
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Return what runs a step of `evaluate`."""
+        if force or self.test_function is None:
+            with replicas.not_compiled_as_a_whole(self):
+                super().make_test_function(force=True)
+            self.test_function = replicas.step_by_step(self, self.test_function)
+        return self.test_function
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Return what runs a step of `predict`."""
+        with replicas.not_compiled_as_a_whole(self):
+            return super().make_predict_function(force)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
@@ -70,12 +59,24 @@ class Trainer(keras.Model):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         variables = passes.state_variables(self)
         state = [read(variable) for variable in variables]
-        outcome = Step(self, batch).run(state)
+        step = Step(self, batch, compiled=replicas.compiled(self))
+        outcome = step.run(state)
         for variable, old, new in zip(variables, state, outcome.state):
             if new is not old:
                 variable.assign(new)
         self._apply(outcome)
-        return outcome.logs
+        return replicas.logs(self, outcome.logs)
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """Return the logs of a step of `evaluate`."""
+        return replicas.logs(self, super().test_step(data))
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        if iterator is not None and replicas.has_several_workers(self):
+            iterator, data_batch = None, replicas.local_batch(self, iterator)
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def _build(self, data: Any) -> None:
         keras_private.build(self, data)

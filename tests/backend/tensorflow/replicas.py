@@ -30,11 +30,7 @@ METHODS = (
 
 
 def main() -> None:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-    )
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_logical_devices()
     results = {}
     for method in METHODS:
         for perturbation, parts in (("replica", 2), ("global", 1)):
@@ -56,21 +52,39 @@ def main() -> None:
     print(json.dumps({"results": results, "refused": refused}))
 
 
+def two_logical_devices():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 def data():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(96, 8)).astype("float32")
     return x, generator.integers(0, 3, 96), generator.uniform(0.5, 2.0, 96)
 
 
-def build(method="sam", **arguments):
+def build(
+    method="sam",
+    jit_compile=False,
+    steps_per_execution=1,
+    metrics=(),
+    optimizer=None,
+    **arguments,
+):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
     x = layers.Dense(16, activation="tanh", kernel_regularizer="l2")(inputs)
     outputs = layers.Dense(3, activation="softmax")(x)
     model = keras_sam.SAMModel(inputs, outputs, method=method, **arguments)
     model.compile(
-        keras.optimizers.SGD(0.1, momentum=0.9),
+        optimizer or keras.optimizers.SGD(0.1, momentum=0.9),
         "sparse_categorical_crossentropy",
+        metrics=list(metrics),
+        jit_compile=jit_compile,
+        steps_per_execution=steps_per_execution,
     )
     return model
 

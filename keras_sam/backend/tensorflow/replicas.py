@@ -1,0 +1,208 @@
+"""Where Keras' own train function does not work on several replicas."""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_sam.backend.keras_private import get_keras_mask
+from keras_sam.backend.keras_private import set_keras_mask
+from keras_sam.types import Tensor
+
+
+def has_replicas(model: keras.Model) -> bool:
+    """Return whether the model is trained on more than one replica."""
+    return model.distribute_strategy.num_replicas_in_sync > 1
+
+
+def is_on_tpu(model: keras.Model) -> bool:
+    """Return whether a strategy compiles all that its replicas run."""
+    return isinstance(model.distribute_strategy, tf.distribute.TPUStrategy)
+
+
+def has_several_workers(model: keras.Model) -> bool:
+    """Return whether the model is trained by several processes."""
+    strategy = model.distribute_strategy
+    resolver = strategy.cluster_resolver
+    is_collective = isinstance(
+        strategy, tf.distribute.MultiWorkerMirroredStrategy
+    )
+    return is_collective and len(resolver.cluster_spec().as_dict()) > 0
+
+
+def refuse(model: keras.Model) -> None:
+    """Raise where TensorFlow or Keras cannot do on replicas what is asked.
+
+    Args:
+        model: A compiled `SAMModel`.
+
+    Raises:
+        NotImplementedError: Naming the cause.
+    """
+    if not has_replicas(model):
+        return
+    _refuse_groups(model)
+    _refuse_accumulation(model)
+    _refuse_collective_in_conditional(model)
+
+
+def _refuse_groups(model: Any) -> None:
+    if isinstance(model.sam.perturbation, int):
+        raise NotImplementedError(
+            "A perturbation shared by groups of replicas is not available on "
+            "the TensorFlow backend. "
+            f"Received: perturbation={model.sam.perturbation}"
+        )
+
+
+def _refuse_accumulation(model: keras.Model) -> None:
+    optimizer = model.optimizer
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.gradient_accumulation_steps and not is_on_tpu(model):
+        raise NotImplementedError(
+            "Keras' optimizers cannot accumulate gradients on several "
+            "replicas: they would talk inside a conditional, see "
+            "https://github.com/keras-team/keras/issues/20582. Use a larger "
+            "batch, with `num_microbatches` if memory is short. Received: "
+            "gradient_accumulation_steps="
+            f"{inner.gradient_accumulation_steps}"
+        )
+
+
+def _refuse_collective_in_conditional(model: Any) -> None:
+    sam = model.sam
+    decides = sam.method.has_own("statistic")
+    is_conditional = not isinstance(sam.rho, float) or sam.method.has_own(
+        "is_due"
+    )
+    is_inside = is_conditional or decides or sam.num_microbatches > 1
+    if (sam.perturbation == "global" and is_inside) or (
+        decides and is_conditional
+    ):
+        raise NotImplementedError(
+            "TensorFlow allows replicas no communication inside a conditional "
+            'or a loop. So `perturbation="global"` needs a constant `rho`, one '
+            "micro-batch, and a method with a second pass at every step; a "
+            "method that decides by its gradients needs a constant `rho`. "
+            f"Received: method={sam.method!r}, rho={sam.rho!r}, "
+            f"perturbation={sam.perturbation!r}, "
+            f"num_microbatches={sam.num_microbatches}"
+        )
+
+
+@contextlib.contextmanager
+def not_compiled_as_a_whole(model: keras.Model) -> Iterator[None]:
+    """Make functions that Keras makes in this scope run without XLA.
+
+    One program cannot reach the variables of several devices, see
+    https://github.com/keras-team/keras/issues/19005. A TPU compiles what
+    replicas run in any case.
+
+    Args:
+        model: A model with replicas; another is left alone.
+    """
+    jit_compile = model.jit_compile
+    if has_replicas(model) or is_on_tpu(model):
+        model.jit_compile = False
+    try:
+        yield
+    finally:
+        model.jit_compile = jit_compile
+
+
+def step_by_step(model: keras.Model, function: Callable[[Any], Any]) -> Any:
+    """Return what runs `steps_per_execution` steps, one after another.
+
+    On several replicas, the loop that Keras puts them in fails, see
+    https://github.com/keras-team/keras/issues/19246.
+
+    Args:
+        model: A model.
+        function: Takes an iterator and runs the steps of an execution.
+    """
+    if not has_replicas(model) or is_on_tpu(model):
+        return function
+
+    def several(iterator: Any) -> Any:
+        num_steps = model.steps_per_execution
+        model.steps_per_execution = 1
+        try:
+            logs = function(iterator)
+            with contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
+                for _ in range(num_steps - 1):
+                    logs = function(iterator)
+        finally:
+            model.steps_per_execution = num_steps
+        return logs
+
+    return several
+
+
+def local_batch(model: keras.Model, iterator: Any) -> Any:
+    """Return what one replica of this worker is given of the first batch.
+
+    To build a model, Keras averages the batch over replicas, which fails where
+    they are on several workers.
+
+    Args:
+        model: A model.
+        iterator: Keras' iterator over the steps of an epoch.
+    """
+    results = model.distribute_strategy.experimental_local_results
+    batch = next(next(batches) for _, _, batches in iterator)
+    return keras.tree.map_structure(lambda value: results(value)[0], batch)
+
+
+def logs(model: keras.Model, logs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the logs of a step in the shape that Keras averages.
+
+    Over several workers it averages along an axis, which scalars lack.
+    """
+    if not has_several_workers(model):
+        return logs
+    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+
+
+def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
+    """Return how to call what each replica computes on its own.
+
+    Returns:
+        `call_compiled` if XLA is asked for and Keras' function of the whole
+        step does not run with it; else `None`.
+    """
+    is_apart = has_replicas(model) and not is_on_tpu(model)
+    return call_compiled if model.jit_compile and is_apart else None
+
+
+def call_compiled(function: Callable[[], Any]) -> Any:
+    """Call a function in one XLA program and return its result.
+
+    Args:
+        function: Reads no variables. Returns a nest of tensors.
+
+    Returns:
+        The same nest. What the function returns as it was is the same tensor.
+    """
+    untouched: dict[int, Tensor] = {}
+    masks: list[list[Tensor | None]] = []
+
+    def traced() -> tuple[Any, list[Tensor]]:
+        result = function()
+        graph = tf.compat.v1.get_default_graph()
+        leaves = tf.nest.flatten(result)
+        for i, leaf in enumerate(leaves):
+            if tf.is_tensor(leaf) and getattr(leaf, "graph", graph) != graph:
+                untouched[i] = leaf
+        masks.append([get_keras_mask(leaf) for leaf in leaves])
+        return result, masks[0]
+
+    result, found = tf.function(traced, jit_compile=True, autograph=False)()
+    leaves = tf.nest.flatten(result)
+    for i, mask in enumerate(found):
+        if mask is not None:
+            set_keras_mask(leaves[i], mask)
+    leaves = [untouched.get(i, leaf) for i, leaf in enumerate(leaves)]
+    return tf.nest.pack_sequence_as(result, leaves)

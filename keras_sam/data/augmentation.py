@@ -1,0 +1,77 @@
+"""Random changes of images, each image by draws of its own.
+
+Each function takes images of shape `(num_images, height, width, channels)` and
+a NumPy generator, and returns new images of the same shape and type.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def flip(images: Any, generator: np.random.Generator) -> Any:
+    """Mirror each image left to right with probability 1/2.
+
+    Args:
+        images: Array of shape `(num_images, height, width, channels)`.
+        generator: NumPy generator.
+
+    Returns:
+        Array of the same shape and type.
+    """
+    chosen = generator.random(len(images)) < 0.5
+    return np.where(chosen[:, None, None, None], images[:, :, ::-1], images)
+
+
+def crop(images: Any, generator: np.random.Generator, padding: int = 4) -> Any:
+    """Shift each image by up to `padding` positions, borders mirrored.
+
+    The images are padded by reflection and cut out again at a random place.
+
+    Args:
+        images: Array of shape `(num_images, height, width, channels)`.
+        generator: NumPy generator.
+        padding: Integer >= 0, smaller than the images. Defaults to 4, as in
+            the SAM paper for images of 32 x 32.
+
+    Returns:
+        Array of the same shape and type.
+    """
+    border = (padding, padding)
+    padded = np.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, images.shape[1:3], axis=(1, 2)
+    )
+    top, left = generator.integers(0, 2 * padding + 1, (2, len(images)))
+    return np.moveaxis(windows[np.arange(len(images)), top, left], 1, -1)
+
+
+def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
+    """Set a square of each image to zero.
+
+    The center is anywhere in the image, so that the square may reach over the
+    border. Images are to be standardized before, so that zero is the mean.
+
+    Args:
+        images: Array of shape `(num_images, height, width, channels)`.
+        generator: NumPy generator.
+        size: Even integer, the side of the square. Defaults to 16, as in the
+            paper on CIFAR-10.
+
+    Returns:
+        Array of the same shape and type.
+
+    Reference:
+        [DeVries and Taylor, 2017](https://arxiv.org/abs/1708.04552). Deviation
+        of the SAM authors' code from it: one square for the whole batch.
+    """
+    number, height, width, _ = images.shape
+    inside = [
+        np.abs(
+            np.arange(length) - generator.integers(0, length, (number, 1)) + 0.5
+        )
+        < size / 2
+        for length in (height, width)
+    ]
+    hole = inside[0][:, :, None] & inside[1][:, None, :]
+    return np.where(hole[..., None], np.zeros((), images.dtype), images)

@@ -1,0 +1,127 @@
+"""Batches of augmented images for `fit`, the same for the same seed."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+Change = Callable[[Any, np.random.Generator], Any]
+"""A function of images and a NumPy generator, as `augmentation` has them."""
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Shuffled, augmented, standardized batches, on any backend.
+
+    What a batch holds depends on the seed, the epoch and its position only:
+    not on the number of workers, and not on what came before, so that a run
+    that was stopped goes on with the same batches.
+
+    Args:
+        images: Array of bytes of shape `(num_images, height, width,
+            channels)`.
+        labels: Array of shape `(num_images, ...)`.
+        batch_size: Integer >= 1. The last batch of an epoch may be smaller.
+            Defaults to 128.
+        changes: Functions of images and a generator, applied to the bytes in
+            this order: `AutoAugment()`, `crop`, `flip`.
+        statistics: What `channel_statistics` returns. Defaults to that of the
+            images.
+        final_changes: The same, applied after standardization: `cutout`.
+        seed: Integer. Defaults to 0.
+        epoch: Integer, the epoch to begin with. Defaults to 0.
+        **kwargs: As for `keras.utils.PyDataset`: `workers`,
+            `use_multiprocessing`, `max_queue_size`.
+
+    Raises:
+        ValueError: If images and labels differ in number, or `batch_size` is
+            below 1.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        batch_size: int = 128,
+        changes: Sequence[Change] = (),
+        statistics: tuple[Any, Any] | None = None,
+        final_changes: Sequence[Change] = (),
+        seed: int = 0,
+        epoch: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if len(images) != len(labels):
+            raise ValueError(
+                "There must be one label for each image. Received: "
+                f"{len(images)} images and {len(labels)} labels"
+            )
+        if batch_size < 1:
+            raise ValueError(
+                "`batch_size` must be at least 1. "
+                f"Received: batch_size={batch_size}"
+            )
+        self._images = images
+        self._labels = np.asarray(labels)
+        self._batch_size = batch_size
+        self._changes = changes
+        self._final_changes = final_changes
+        self._statistics = statistics or channel_statistics(images)
+        self._seed = seed
+        self._epoch = epoch
+        self._order = self._shuffled()
+
+    def __len__(self) -> int:
+        return -(-len(self._images) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return the images and labels of one batch."""
+        start = index * self._batch_size
+        rows = self._order[start : start + self._batch_size]
+        generator = np.random.default_rng((self._seed, self._epoch, index))
+        images = self._images[rows]
+        for change in self._changes:
+            images = change(images, generator)
+        images = standardized(images, self._statistics)
+        for change in self._final_changes:
+            images = change(images, generator)
+        return images, self._labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle again."""
+        self._epoch += 1
+        self._order = self._shuffled()
+
+    def _shuffled(self) -> Any:
+        generator = np.random.default_rng((self._seed, self._epoch))
+        return generator.permutation(len(self._images))
+
+
+def standardized(images: Any, statistics: tuple[Any, Any]) -> Any:
+    """Return images whose channels have mean 0 and deviation 1, float32.
+
+    Args:
+        images: Array of shape `(num_images, height, width, channels)`.
+        statistics: What `channel_statistics` returned for the training images.
+
+    Returns:
+        Array of the same shape.
+    """
+    mean, deviation = statistics
+    return (images.astype("float32") - mean) / deviation
+
+
+def channel_statistics(images: Any) -> tuple[Any, Any]:
+    """Return the mean and standard deviation of each channel, float32.
+
+    Args:
+        images: Array of shape `(num_images, height, width, channels)`.
+
+    Returns:
+        Two arrays of shape `(channels,)`.
+    """
+    axes = (0, 1, 2)
+    mean = images.mean(axes, dtype="float64")
+    deviation = images.std(axes, dtype="float64")
+    return mean.astype("float32"), deviation.astype("float32")

@@ -1,0 +1,118 @@
+"""Wrong labels, and which ones are wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+CIFAR10_CONFUSIONS = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
+"""Truck to automobile, bird to airplane, deer to horse, cat and dog to each
+other: the pairs of [Patrini et al., 2017](https://arxiv.org/abs/1609.03683).
+"""
+
+
+class NoisyLabels(NamedTuple):
+    """Labels of which some are wrong.
+
+    Attributes:
+        labels: Integer array of shape `(num_examples,)`.
+        is_wrong: Boolean array of the same shape.
+    """
+
+    labels: Any
+    is_wrong: Any
+
+
+def symmetric_noise(
+    labels: Any, fraction: float, num_classes: int, seed: int = 0
+) -> NoisyLabels:
+    """Replace labels by ones drawn from the other classes, all alike.
+
+    Args:
+        labels: Integer array of shape `(num_examples,)`, with values in
+            [0, num_classes).
+        fraction: Number in [0, 1]. This fraction of the labels, rounded to a
+            whole number of them, is wrong afterwards.
+        num_classes: Integer >= 2.
+        seed: Integer. The same seed gives the same labels. Defaults to 0.
+
+    Returns:
+        `NoisyLabels`; `labels` is left as it is.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+    """
+    labels = _checked(labels, fraction, num_classes)
+    generator = np.random.default_rng(seed)
+    chosen = _chosen(np.arange(len(labels)), fraction, generator)
+    shift = generator.integers(1, num_classes, len(chosen))
+    noisy = labels.copy()
+    noisy[chosen] = (labels[chosen] + shift) % num_classes
+    return NoisyLabels(noisy, noisy != labels)
+
+
+def asymmetric_noise(
+    labels: Any,
+    fraction: float,
+    confusions: Mapping[int, int],
+    seed: int = 0,
+) -> NoisyLabels:
+    """Replace labels of some classes, each by that of a class like it.
+
+    Args:
+        labels: Integer array of shape `(num_examples,)`.
+        fraction: Number in [0, 1]. This fraction of the labels of each class
+            in `confusions` is wrong afterwards.
+        confusions: From a class to the class that it is taken for:
+            `CIFAR10_CONFUSIONS`, or any other.
+        seed: Integer. The same seed gives the same labels. Defaults to 0.
+
+    Returns:
+        `NoisyLabels`; `labels` is left as it is.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+    """
+    largest = max([0, *confusions, *confusions.values()])
+    labels = np.asarray(labels)
+    num_classes = max(largest, labels.max(initial=0)) + 1
+    labels = _checked(labels, fraction, num_classes)
+    generator = np.random.default_rng(seed)
+    noisy = labels.copy()
+    for own, other in confusions.items():
+        members = np.flatnonzero(labels == own)
+        noisy[_chosen(members, fraction, generator)] = other
+    return NoisyLabels(noisy, noisy != labels)
+
+
+def _chosen(
+    positions: Any, fraction: float, generator: np.random.Generator
+) -> Any:
+    number = round(fraction * len(positions))
+    return generator.permutation(positions)[:number]
+
+
+def _checked(labels: Any, fraction: float, num_classes: int) -> Any:
+    labels = np.asarray(labels)
+    if not 0 <= fraction <= 1:
+        raise ValueError(
+            f"`fraction` must be in [0, 1]. Received: fraction={fraction}"
+        )
+    if num_classes < 2:
+        raise ValueError(
+            "`num_classes` must be at least 2. "
+            f"Received: num_classes={num_classes}"
+        )
+    is_integer = np.issubdtype(labels.dtype, np.integer)
+    if labels.ndim != 1 or not is_integer:
+        raise ValueError(
+            "`labels` must be integers of shape `(num_examples,)`. Received: "
+            f"labels of shape {labels.shape} and type {labels.dtype}"
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            "`labels` must be in [0, num_classes). Received: labels from "
+            f"{labels.min()} to {labels.max()}, num_classes={num_classes}"
+        )
+    return labels

@@ -1,0 +1,71 @@
+"""Pyramidal residual networks."""
+
+import keras
+from keras import layers
+
+from keras_sam.networks import blocks
+from keras_sam.networks.shaking import ShakeDrop
+from keras_sam.types import Tensor
+
+_EXPANSION = 4
+
+
+def PyramidNet(
+    depth: int = 272,
+    widening: float = 200.0,
+    num_classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    survival: float = 1.0,
+) -> keras.Model:
+    """Return a pyramidal residual network of bottleneck blocks.
+
+    The number of channels grows by the same amount in each block, from 16 to
+    `16 + widening`; a block's result has four times as many. Shortcuts have no
+    weights: means over 2 x 2 positions where the size changes, and channels of
+    zeros.
+
+    Args:
+        depth: Integer, 2 plus a multiple of 9. Defaults to 272.
+        widening: Number > 0, alpha in the paper. Defaults to 200.
+        num_classes: Integer. Defaults to 10.
+        input_shape: Height, width and channels of the images.
+        survival: Number in [0, 1]: how likely `ShakeDrop` lets the last block
+            be; for the others this falls linearly from 1. Defaults to 1,
+            without `ShakeDrop`; with it, 0.5 in the papers.
+
+    Returns:
+        A `keras.Model` from images to logits of shape
+        `(batch_size, num_classes)`.
+
+    Raises:
+        ValueError: If `depth` is not 2 plus a multiple of 9, or `survival` is
+            outside [0, 1].
+
+    Reference:
+        [Han et al., 2017](https://arxiv.org/abs/1610.02915), equation 3 and
+        figure 6d; [Yamada et al., 2019](https://arxiv.org/abs/1802.02375).
+        Depth 272 with `widening=200` is the SAM authors' network.
+    """
+    per_group = blocks.depth_per_group("PyramidNet", depth, 2, 3)
+    num_blocks = 3 * per_group
+    inputs = keras.Input(input_shape)
+    x = blocks.normalization(blocks.convolution(inputs, 16))
+    for block in range(num_blocks):
+        filters = round(16 + widening * (block + 1) / num_blocks)
+        strides = 2 if block in (per_group, 2 * per_group) else 1
+        kept = 1 - (block + 1) / num_blocks * (1 - survival)
+        x = _block(x, filters, strides, kept)
+    outputs = blocks.classifier(blocks.activated(x), num_classes)
+    return keras.Model(inputs, outputs, name=f"pyramid_net_{depth}")
+
+
+def _block(x: Tensor, filters: int, strides: int, kept: float) -> Tensor:
+    y = blocks.convolution(blocks.normalization(x), filters, 1)
+    y = blocks.convolution(blocks.activated(y), filters, strides=strides)
+    y = blocks.convolution(blocks.activated(y), _EXPANSION * filters, 1)
+    y = blocks.normalization(y)
+    if kept < 1:
+        y = ShakeDrop(kept)(y)
+    if strides > 1:
+        x = layers.AveragePooling2D(strides)(x)
+    return layers.Add()([blocks.PadChannels(y.shape[-1])(x), y])

@@ -1,0 +1,58 @@
+"""Residual networks for small images."""
+
+import keras
+from keras import layers
+
+from keras_sam.networks import blocks
+from keras_sam.types import Tensor
+
+
+def CIFARResNet(
+    depth: int = 32,
+    num_classes: int = 10,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    width: int = 16,
+) -> keras.Model:
+    """Return a residual network for small images.
+
+    Three groups of blocks of two convolutions, of `width`, `2 * width` and
+    `4 * width` channels. Shortcuts have no weights: where the size changes,
+    they take every second position and add channels of zeros (option A).
+
+    Args:
+        depth: Integer, 2 plus a multiple of 6: 20, 32, 44, 56, 110 in the
+            paper. Defaults to 32, the network of the label noise experiments
+            of the SAM paper.
+        num_classes: Integer. Defaults to 10.
+        input_shape: Height, width and channels of the images.
+        width: Integer, the channels of the first group. Defaults to 16.
+
+    Returns:
+        A `keras.Model` from images to logits of shape
+        `(batch_size, num_classes)`.
+
+    Raises:
+        ValueError: If `depth` is not 2 plus a multiple of 6.
+
+    Reference:
+        [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2.
+    """
+    per_group = blocks.depth_per_group("CIFARResNet", depth, 2, 2)
+    inputs = keras.Input(input_shape)
+    x = blocks.activated(blocks.convolution(inputs, width))
+    for group in range(3):
+        for block in range(per_group):
+            strides = 2 if group > 0 and block == 0 else 1
+            x = _block(x, width * 2**group, strides)
+    outputs = blocks.classifier(x, num_classes)
+    return keras.Model(inputs, outputs, name=f"resnet_{depth}")
+
+
+def _block(x: Tensor, filters: int, strides: int) -> Tensor:
+    y = blocks.activated(blocks.convolution(x, filters, strides=strides))
+    y = blocks.normalization(blocks.convolution(y, filters))
+    if strides > 1:
+        x = layers.MaxPooling2D(1, strides)(x)
+    if x.shape[-1] != filters:
+        x = blocks.PadChannels(filters)(x)
+    return layers.ReLU()(layers.Add()([x, y]))

@@ -1,0 +1,128 @@
+"""Layers that disturb residual branches at random while training.
+
+Each multiplies by one random number in the forward pass and by another in the
+backward pass. The draws come from a `keras.random.SeedGenerator`, so that both
+passes of a sharpness-aware step see the same ones.
+"""
+
+from typing import Any
+
+import keras
+from keras import layers
+from keras import ops
+from keras import random
+
+from keras_sam.types import Tensor
+
+
+def _gated(x: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
+    """Return `forward * x`, whose gradient is `backward`."""
+    seen = backward * x
+    return seen + ops.stop_gradient(forward * x - seen)
+
+
+class _Shaking(layers.Layer):
+    """A layer that draws a number for each example."""
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(seed)
+
+    def uniform(self, x: Tensor, low: float) -> Tensor:
+        """Return one number in [low, 1) for each example."""
+        shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
+        return random.uniform(
+            shape, low, 1.0, dtype=x.dtype, seed=self.seed_generator
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class ShakeGate(_Shaking):
+    """Mixes two branches: `a * x1 + (1 - a) * x2`.
+
+    While training, `a` is uniform in [0, 1) for each image, and the gradient
+    is that of another such draw; afterwards `a` is 1/2.
+
+    Args:
+        seed: Integer or `None`. Defaults to `None`.
+        **kwargs: As for `keras.layers.Layer`.
+
+    Call arguments:
+        branches: Two tensors of shape `(batch_size, ...)`.
+        training: Boolean.
+
+    Reference:
+        [Gastaldi, 2017](https://arxiv.org/abs/1705.07485), "Shake-Shake-Image".
+        Deviation of the SAM authors' code from it: their first pass takes the
+        true gradient.
+    """
+
+    def call(self, branches: list[Tensor], training: bool = False) -> Tensor:
+        first, second = branches
+        if not training:
+            return 0.5 * (first + second)
+        forward, backward = self.uniform(first, 0.0), self.uniform(first, 0.0)
+        return _gated(first, forward, backward) + _gated(
+            second, 1 - forward, 1 - backward
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class ShakeDrop(_Shaking):
+    """Drops residual branches, but not wholly: `(b + a - b * a) * x`.
+
+    While training, `b` is 1 with probability `survival` and else 0, and `a` is
+    uniform in [-1, 1); in the gradient another number, uniform in [0, 1),
+    takes the place of `a`. All are drawn for each image. Afterwards the branch
+    is multiplied by its mean, `survival`.
+
+    Args:
+        survival: Number in [0, 1].
+        seed: Integer or `None`. Defaults to `None`.
+        **kwargs: As for `keras.layers.Layer`.
+
+    Call arguments:
+        x: Tensor of shape `(batch_size, ...)`.
+        training: Boolean.
+
+    Raises:
+        ValueError: If `survival` is outside [0, 1].
+
+    Reference:
+        [Yamada et al., 2019](https://arxiv.org/abs/1802.02375), equation 6.
+        Deviation: `b` is drawn for each image, not once for a batch.
+    """
+
+    def __init__(
+        self, survival: float, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        if not 0 <= survival <= 1:
+            raise ValueError(
+                f"`survival` must be in [0, 1]. Received: survival={survival}"
+            )
+        super().__init__(seed, **kwargs)
+        self.survival = survival
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if not training:
+            return self.survival * x
+        survives = ops.cast(self.uniform(x, 0.0) < self.survival, x.dtype)
+        forward, backward = self.uniform(x, -1.0), self.uniform(x, 0.0)
+        return _gated(
+            x,
+            survives + forward - survives * forward,
+            survives + backward - survives * backward,
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "survival": self.survival}

@@ -1,0 +1,62 @@
+"""Trains with every method on one backend, and goes on from files of another.
+
+    python -m tests.agreement.train FOLDER NAME [EARLIER]
+
+Writes `NAME.npz`, for each method the weights and the sharpness after each of
+50 steps, and for each method a file of the model after half of them. With
+`EARLIER`, the name that another process wrote its files under, it also goes on
+from these, and writes what comes of it under `METHOD/resumed`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from tests import small_network
+from tests.small_network import GRAPH
+from tests.test_methods import METHODS
+from tests.test_methods import MOMENTUM
+
+NUM_EXAMPLES = 25  # Five batches.
+EPOCHS = 10
+
+
+def main(folder, name, earlier=None):
+    results = {}
+    for method_name in METHODS:
+        method, _, rho = METHODS[method_name]
+        model = small_network.compiled(GRAPH, MOMENTUM, method=method, rho=rho)
+        first = fit(model)
+        model.save(folder / f"{name}-{method_name}.keras")
+        second = fit(model)
+        for key in first:
+            results[f"{method_name}/{key}"] = np.concatenate([
+                first[key],
+                second[key],
+            ])
+        if earlier:
+            path = folder / f"{earlier}-{method_name}.keras"
+            resumed = fit(keras.models.load_model(path))
+            results[f"{method_name}/resumed"] = resumed["weights"]
+    np.savez(folder / f"{name}.npz", **results)
+
+
+def fit(model):
+    """Train for half of the epochs; return weights and logs of each step."""
+    recorder = small_network.fit(model, EPOCHS // 2, NUM_EXAMPLES)
+    return {
+        "weights": np.array(recorder.weights),
+        **{
+            key: np.array([logs[key] for logs in recorder.logs])
+            for key in ("loss", "sharpness")
+        },
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

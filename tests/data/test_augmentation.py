@@ -1,0 +1,137 @@
+"""Each image is changed by draws of its own, in the way that is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_sam import data
+from keras_sam.data import auto_augment
+
+NUM_IMAGES = 2000
+IMAGES = np.random.default_rng(0).integers(
+    1, 256, (NUM_IMAGES, 12, 10, 3), dtype="uint8"
+)
+
+
+def generator():
+    return np.random.default_rng(1)
+
+
+@pytest.mark.parametrize(
+    "change", [data.flip, data.crop, data.cutout, data.AutoAugment()]
+)
+def test_change_keeps_shape_type_and_what_it_was_given(change):
+    images = IMAGES[:20].copy()
+    changed = change(images, generator())
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    np.testing.assert_array_equal(images, IMAGES[:20])
+    np.testing.assert_array_equal(changed, change(images, generator()))
+
+
+def test_flip_mirrors_half_of_the_images():
+    flipped = data.flip(IMAGES, generator())
+    is_same = (flipped == IMAGES).all((1, 2, 3))
+    mirrored = (flipped == IMAGES[:, :, ::-1]).all((1, 2, 3))
+    assert (is_same ^ mirrored).all()
+    # Five standard deviations of 2,000 coins.
+    assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / np.sqrt(NUM_IMAGES)
+
+
+def test_crop_is_one_of_all_shifts_of_the_mirrored_image():
+    cropped = data.crop(IMAGES, generator(), padding=2)
+    found = np.zeros((5, 5), int)
+    for image, result in zip(IMAGES, cropped):
+        padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        matches = [
+            (i, j)
+            for i in range(5)
+            for j in range(5)
+            if (padded[i : i + 12, j : j + 10] == result).all()
+        ]
+        assert len(matches) == 1
+        found[matches[0]] += 1
+    # 2,000 draws of 25 places: 80 each, with a deviation of 8.8.
+    assert abs(found - 80).max() < 5 * 8.8
+
+
+def test_cutout_sets_one_square_around_a_place_in_the_image_to_zero():
+    holes = (data.cutout(IMAGES, generator(), size=4) == 0).all(-1)
+    centers = set()
+    for hole in holes:
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == len(rows) * len(columns)  # a rectangle
+        assert 2 <= len(rows) <= 4
+        assert 2 <= len(columns) <= 4
+        centers.add((rows[-1], columns[-1]))
+    # Two rows above the center and one below: the last rows are 1 to 11.
+    assert len(centers) == 11 * 9
+    assert holes.any(0).all()
+
+
+def test_every_printed_policy_has_25_pairs_of_known_operations():
+    for pairs in auto_augment.POLICIES.values():
+        assert len(pairs) == 25
+        for pair in pairs:
+            for name, probability, magnitude in pair:
+                assert callable(auto_augment.operation(name))
+                assert 0 <= probability <= 1
+                assert 0 <= magnitude <= 9
+
+
+def picture():
+    return Image.fromarray(IMAGES[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude", "expected"),
+    [
+        ("Invert", 1.0, 255 - IMAGES[0]),
+        (
+            "Solarize",
+            0.5,
+            np.where(IMAGES[0] < 128, IMAGES[0], 255 - IMAGES[0]),
+        ),
+        ("Solarize", 0.0, IMAGES[0]),
+        ("Posterize", 1.0, IMAGES[0] & 0xF0),
+        ("Brightness", 0.0, IMAGES[0]),
+        ("Rotate", 0.0, IMAGES[0]),
+        ("ShearX", 0.0, IMAGES[0]),
+    ],
+)
+def test_operation_does_what_its_name_says(name, magnitude, expected):
+    changed = auto_augment.operation(name)(picture(), magnitude, 1.0)
+    np.testing.assert_array_equal(np.asarray(changed), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"), [("TranslateX", 1), ("TranslateY", 0)]
+)
+def test_translation_moves_by_a_share_of_the_size_and_fills_with_grey(
+    name, axis
+):
+    changed = auto_augment.operation(name)(picture(), 0.5, 1.0)
+    shift = round(150 / 331 * 0.5 * IMAGES[0].shape[axis])
+    changed = np.moveaxis(np.asarray(changed), axis, 0)
+    image = np.moveaxis(IMAGES[0], axis, 0)
+    np.testing.assert_array_equal(changed[:-shift], image[shift:])
+    np.testing.assert_array_equal(changed[-shift:], 128)
+
+
+def test_auto_augment_applies_an_operation_with_its_probability(monkeypatch):
+    pair = (("Invert", 0.3, 0), ("Solarize", 0.0, 9))
+    monkeypatch.setitem(auto_augment.POLICIES, "cifar", (pair,))
+    changed = data.AutoAugment()(IMAGES, generator())
+    is_inverted = (changed == 255 - IMAGES).all((1, 2, 3))
+    assert (is_inverted | (changed == IMAGES).all((1, 2, 3))).all()
+    deviation = np.sqrt(0.3 * 0.7 / NUM_IMAGES)
+    assert abs(is_inverted.mean() - 0.3) < 5 * deviation
+
+
+def test_auto_augment_refuses_what_it_does_not_know():
+    with pytest.raises(
+        ValueError, match=r"`policy` must be .*\"svhn\".*'mnist'"
+    ):
+        data.AutoAugment("mnist")
+    with pytest.raises(ValueError, match=r"`images` must be bytes.*float32"):
+        data.AutoAugment()(IMAGES.astype("float32"), generator())
