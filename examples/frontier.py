@@ -101,7 +101,7 @@ ENTRIES = (
     _same("ASAM", 0.5, 1.0, method="asam"),
     _same("ASAM", 1.0, 2.0, method="asam"),
     _same("GSAM alpha 0.1", 0.1, 0.5, method=methods.GSAM(alpha=0.1)),
-    _digits_only("GSAM alpha 0.4", 0.5, method=methods.GSAM(alpha=0.4)),
+    _same("GSAM alpha 0.4", 0.1, 0.5, method=methods.GSAM(alpha=0.4)),
     _same("WeightedSAM gamma 0.9", 0.1, 0.5, method="weighted_sam"),
     _digits_only(
         "WeightedSAM coupled 0.6",
@@ -482,7 +482,7 @@ def main() -> None:
     elif not arguments.report:
         task = cifar10(arguments.images, 4000, 5000)
         if arguments.costs:
-            timings.write_text(json.dumps(costs(task, 15), indent=1))
+            timings.write_text(json.dumps(costs(task, 7), indent=1))
         else:
             run([digits(), task], tuple(arguments.seeds), arguments.records)
     cost = json.loads(timings.read_text()) if timings.exists() else {}

@@ -20,8 +20,8 @@ with the same commands: they go on from the last backup of the first worker, in
 a folder that all of them can read, and end with the weights of a run that was
 never interrupted. For that the examples come in the same order in each epoch.
 
-Expected is a clean test accuracy of about 97 %. It takes about 20 s on two CPU
-cores; `--smoke` trains for 3 epochs.
+Expected is a clean test accuracy of about 97 %. On two CPU cores it takes less
+than a minute; `--smoke` trains for 4 epochs. Without `TF_CONFIG` it is alone.
 """
 
 import argparse
@@ -43,6 +43,7 @@ BATCH_SIZE = 64  # Over all workers together.
 
 
 def main():
+    """Train as one worker of several."""
     options = parse_options()
     task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
     index = task.get("index", 0)
@@ -57,7 +58,7 @@ def main():
         x_train,
         y_train,
         batch_size=BATCH_SIZE,
-        epochs=3 if options.smoke else options.epochs,
+        epochs=4 if options.smoke else options.epochs,
         shuffle=False,
         callbacks=[keras.callbacks.BackupAndRestore(backup)],
         verbose=2 if index == 0 else 0,
@@ -85,6 +86,7 @@ def backup_of(folder, index):
 
 
 def build_model():
+    """Return a compiled network of one hidden layer."""
     inputs = keras.Input((64,))
     hidden = keras.layers.Dense(256, activation="relu")(inputs)
     hidden = keras.layers.Dropout(0.2)(hidden)
@@ -99,6 +101,7 @@ def build_model():
 
 
 def load_data():
+    """Return images and labels for training and testing."""
     x, y = load_digits(return_X_y=True)
     return train_test_split(
         x.astype("float32") / 16, y, test_size=450, random_state=0
@@ -106,6 +109,7 @@ def load_data():
 
 
 def parse_options():
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backup", type=Path, default=Path("backup"))
     parser.add_argument("--output", default="multi_worker.keras")

@@ -1,8 +1,12 @@
 """Sharpness-aware training for Keras 3."""
 
+from keras_sam import callbacks
+from keras_sam import data
 from keras_sam import methods
 from keras_sam import networks
+from keras_sam import plots
 from keras_sam import schedules
+from keras_sam import sharpness
 from keras_sam.custom_loop import SharpnessAwareGradients
 from keras_sam.custom_loop import sharpness_aware_gradients
 from keras_sam.sam_model import SAMModel

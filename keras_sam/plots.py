@@ -1,8 +1,13 @@
 """Pictures: each function takes a result and an axis and returns the axis."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from keras_sam import sharpness
 from keras_sam.suggestion import RhoSuggestion
+
+BLUE = "#1f6fb2"
+ORANGE = "#d1661a"
 
 
 def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
@@ -20,15 +25,15 @@ def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
     """
     axis = _axis(axis)
     rises = [100 * rise for rise in result.rises]
-    axis.plot(result.rhos, rises, "o-", color="#1f6fb2")
-    axis.axvline(result.rho, color="#d1661a", linewidth=1, linestyle="--")
+    axis.plot(result.rhos, rises, "o-", color=BLUE)
+    axis.axvline(result.rho, color=ORANGE, linewidth=1, linestyle="--")
     axis.annotate(
         f"suggested: {result.rho:.4g}",
         (result.rho, 0),
         xycoords=("data", "axes fraction"),
         xytext=(4, 6),
         textcoords="offset points",
-        color="#d1661a",
+        color=ORANGE,
     )
     axis.set_xscale("log", base=2)
     axis.set_xticks(result.rhos, [f"{rho:.3g}" for rho in result.rhos])
@@ -37,6 +42,252 @@ def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
     axis.set_ylabel("rise of the loss at w + e, %")
     axis.set_title(f"{result.method}, loss at w {result.loss:.4g}")
     return axis
+
+
+def hessian_eigenvalues(
+    result: sharpness.HessianEigenvalues, axis: Any = None
+) -> Any:
+    """Draw eigenvalues, with their residuals as error bars.
+
+    Args:
+        result: What `keras_sam.sharpness.hessian_eigenvalues` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    places = range(1, len(result.eigenvalues) + 1)
+    axis.errorbar(
+        places, result.eigenvalues, result.residuals, fmt="o", color=BLUE
+    )
+    axis.axhline(0, color="gray", linewidth=0.8)
+    axis.set_xticks(places)
+    axis.set_xlabel("number")
+    axis.set_ylabel("eigenvalue")
+    axis.set_title(_matrix(result))
+    return axis
+
+
+def hessian_trace(result: sharpness.HessianTrace, axis: Any = None) -> Any:
+    """Draw a trace with its standard error.
+
+    Args:
+        result: What `keras_sam.sharpness.hessian_trace` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    axis.errorbar(
+        [0], [result.trace], [result.standard_error], fmt="o", color=BLUE
+    )
+    axis.set_xticks([])
+    axis.set_ylabel("trace")
+    axis.set_title(_matrix(result))
+    return axis
+
+
+def spectral_density(
+    result: sharpness.SpectralDensity, axis: Any = None
+) -> Any:
+    """Draw a density on a logarithmic scale, with its standard error.
+
+    Args:
+        result: What `keras_sam.sharpness.spectral_density` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    density, error = result.density, result.standard_error
+    # Below a thousandth of one smoothed eigenvalue there is none.
+    least = 1e-3 / (result.num_weights * result.width)
+    axis.fill_between(
+        result.grid,
+        (density - error).clip(min=least),
+        (density + error).clip(min=least),
+        color=BLUE,
+        alpha=0.25,
+        linewidth=0,
+    )
+    axis.plot(result.grid, density.clip(min=least), color=BLUE)
+    axis.set_yscale("log")
+    axis.set_xlabel("eigenvalue")
+    axis.set_ylabel("density")
+    axis.set_title(_matrix(result))
+    return axis
+
+
+def worst_case_sharpness(
+    results: sharpness.WorstCaseSharpness
+    | Sequence[sharpness.WorstCaseSharpness],
+    axis: Any = None,
+) -> Any:
+    """Draw the rise of the loss over the radius.
+
+    Args:
+        results: What `keras_sam.sharpness.worst_case_sharpness` returned, or
+            several of them, for several radii.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    results = _sorted(results)
+    rhos = [result.rho for result in results]
+    rises = [result.sharpness for result in results]
+    steps = [result.one_step for result in results]
+    axis.plot(rhos, rises, "o-", color=BLUE, label="highest found")
+    axis.plot(rhos, steps, "s--", color=ORANGE, label="one step of SAM")
+    axis.set_xlabel("rho")
+    axis.set_ylabel("rise of the loss")
+    axis.legend(frameon=False)
+    return axis
+
+
+def average_sharpness(
+    results: sharpness.AverageSharpness | Sequence[sharpness.AverageSharpness],
+    axis: Any = None,
+) -> Any:
+    """Draw the mean rise of the loss over the radius, with standard errors.
+
+    Args:
+        results: What `keras_sam.sharpness.average_sharpness` returned, or
+            several of them, for several radii.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    results = _sorted(results)
+    axis.errorbar(
+        [result.rho for result in results],
+        [result.sharpness for result in results],
+        [result.standard_error for result in results],
+        fmt="o-",
+        color=BLUE,
+        capsize=3,
+    )
+    axis.set_xlabel("rho")
+    axis.set_ylabel("mean rise of the loss")
+    return axis
+
+
+def loss_line(result: sharpness.LossLine, axis: Any = None) -> Any:
+    """Draw the loss along a line.
+
+    Args:
+        result: What `keras_sam.sharpness.loss_line` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    axis.plot(result.positions, result.losses, color=BLUE)
+    axis.plot([0], [result.loss], "o", color=ORANGE)
+    axis.set_xlabel(f"position, in units of {result.length:.3g}")
+    axis.set_ylabel("loss")
+    return axis
+
+
+def loss_surface(
+    result: sharpness.LossSurface, axis: Any = None, levels: Any = None
+) -> Any:
+    """Draw the loss on a plane as contours, and the trajectory on it.
+
+    Args:
+        result: What `keras_sam.sharpness.loss_surface` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+        levels: Increasing losses to draw contours at. The same for two
+            surfaces puts them on one scale. By default 20, equally spaced.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    drawn = axis.contourf(
+        result.first,
+        result.second,
+        result.losses,
+        levels=20 if levels is None else levels,
+        cmap="viridis",
+        extend="neither" if levels is None else "both",
+    )
+    axis.figure.colorbar(drawn, ax=axis, label="loss")
+    if result.path is not None:
+        axis.plot(*result.path.T, ".-", color=ORANGE, linewidth=1)
+    axis.plot([0], [0], "o", color=ORANGE)
+    axis.set_xlabel(_along(result, 0))
+    axis.set_ylabel(_along(result, 1))
+    return axis
+
+
+def draw(result: Any, axis: Any = None) -> Any:
+    """Draw a result of `keras_sam.sharpness` with the function for it.
+
+    Args:
+        result: Any of its results.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    functions: dict[type, Any] = {
+        sharpness.HessianEigenvalues: hessian_eigenvalues,
+        sharpness.HessianTrace: hessian_trace,
+        sharpness.SpectralDensity: spectral_density,
+        sharpness.WorstCaseSharpness: worst_case_sharpness,
+        sharpness.AverageSharpness: average_sharpness,
+        sharpness.LossLine: loss_line,
+        sharpness.LossSurface: loss_surface,
+    }
+    return functions[type(result)](result, axis)
+
+
+def _matrix(result: Any) -> str:
+    name = "Gauss-Newton matrix" if result.gauss_newton else "Hessian"
+    return f"{name}, loss {result.loss:.4g}"
+
+
+def _along(result: sharpness.LossSurface, number: int) -> str:
+    if result.explained is None:
+        return f"in units of {result.lengths[number]:.3g}"
+    return f"{result.explained[number]:.0%} of the variance"
+
+
+def _sorted(results: Any) -> list[Any]:
+    several = results if isinstance(results, Sequence) else [results]
+    return sorted(several, key=lambda result: result.rho)
 
 
 def _axis(axis: Any) -> Any:

@@ -26,7 +26,13 @@ LEAVES = {
             "| extra copies of weights |",
         ],
     ),
+    "figure_3.py": (
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "records.jsonl"],
+        ["SGD", "SAM", "largest eigenvalue"],
+    ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
+    "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),
     "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],

@@ -1,6 +1,9 @@
 r"""Measure what a sharpness-aware step costs, against a plain Keras step.
 
     python examples/benchmarks/step_time.py
+    python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
+        --methods sam asam gsam weighted_sam friendly_sam vasso stable_sam \
+        ae_sam momentum_sam look_sam periodic_5 quarter
 
 Prints the tables of the README's section on cost. For each network there is a
 plain `keras.Model` and a `SAMModel` of the same layers, optimizer and data,
@@ -49,6 +52,12 @@ tf.get_logger().setLevel("ERROR")
 
 MODES = {"graph": False, "XLA": True}
 NUM_MICROBATCHES = 8
+WAYS = {
+    "periodic_5": {"rho": keras_sam.schedules.Periodic(5, 0.05)},
+    "quarter": {"ascent_fraction": 0.25},
+    "norm_only": {"perturb": "norm_only"},
+}
+"""Arguments of `SAMModel` that `--methods` knows besides names of methods."""
 BIG = 2048
 NUM_BIG = 16
 
@@ -164,7 +173,10 @@ def in_random_order(measure, variants):
 
 
 def step_rows(network, mode, methods, num_rounds, steps_per_round):
-    """Return a row for each method: time per step."""
+    """Return a row for each method: time per step.
+
+    Five steps in a row are a whole cycle of those that climb now and then.
+    """
     forget_earlier_models()
     steppers = {
         name: make_stepper(network, MODES[mode], sam)
@@ -290,7 +302,11 @@ def num_layers(smoke):
 
 def settings_of(methods):
     """Return `{name: arguments of SAMModel}`, `None` for the plain model."""
-    named = {m: {"method": m} for m in methods if m != "plain"}
+    named = {
+        name: WAYS.get(name, {"method": name})
+        for name in methods
+        if name != "plain"
+    }
     return {"plain": None, **named}
 
 
@@ -318,6 +334,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10, help="per round")
     parser.add_argument("--repeats", type=int, default=5, help="first steps")
+    parser.add_argument(
+        "--steps-only", action="store_true", help="only the first table"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few seconds")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -337,6 +356,8 @@ def main():
             for row in step_rows(*case, args.methods, args.rounds, args.steps)
         ),
     )
+    if args.steps_only:
+        return
     print_table(
         [
             "network",

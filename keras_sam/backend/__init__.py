@@ -11,6 +11,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._flatten_layers` | every layer, also inside composite layers |
 | `Model._flatten_metrics_in_order` | the list that `train_on_batch` returns |
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
+| `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
 | `Model._compile_config` | tells one `compile` from another |
 | `Variable._layout` | how a variable is laid out over devices |

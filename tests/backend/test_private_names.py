@@ -27,11 +27,12 @@ from keras_sam import backend
 
 FOLDER = pathlib.Path(backend.__file__).parent
 
-# `fit` calls it, and `saving` does; the package never.
+# Keras calls them; the package at most passes them on.
 CALLED_BY_KERAS = {
     "_convert_to_tensor",
     "_direct_assign",
     "_get_metrics_result_or_logs",
+    "_maybe_symbolic_build",
     "_obj_type",
 }
 OWN = {"_sam"}  # Where a model keeps what `SAMModel` adds to it.
@@ -146,6 +147,17 @@ def test_symbolic_build_creates_the_variables_of_metrics(model):
     data = (np.zeros((1, 2)), np.zeros((1, 1)), None)
     model._symbolic_build(data_batch=data)
     assert len(model.metrics_variables) == 4
+
+
+def test_maybe_symbolic_build_is_how_fit_builds(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        model,
+        "_maybe_symbolic_build",
+        lambda iterator=None, data_batch=None: calls.append(iterator),
+    )
+    model.fit(np.zeros((1, 2)), np.zeros((1, 1)), verbose=0)
+    assert len(calls) == 1 and calls[0] is not None
 
 
 def test_losses_override_replaces_losses_if_there_are_any(model):

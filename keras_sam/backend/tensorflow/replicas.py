@@ -1,6 +1,7 @@
 """Where Keras' own train function does not work on several replicas."""
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.types import Tensor
@@ -45,6 +47,7 @@ def refuse(model: keras.Model) -> None:
     if not has_replicas(model):
         return
     _refuse_groups(model)
+    _refuse_compiled_synchronization(model)
     _refuse_accumulation(model)
     _refuse_collective_in_conditional(model)
 
@@ -72,6 +75,25 @@ def _refuse_accumulation(model: keras.Model) -> None:
         )
 
 
+def _refuse_compiled_synchronization(model: keras.Model) -> None:
+    layers = _synchronized(model)
+    if layers and model.jit_compile and not is_on_tpu(model):
+        raise NotImplementedError(
+            "A program that XLA compiles for one replica cannot talk to the "
+            "others, as normalization layers with `synchronized=True` do. "
+            "Compile the model with `jit_compile=False`. "
+            f"Received: jit_compile=True, and layers {layers}"
+        )
+
+
+def _synchronized(model: keras.Model) -> list[str]:
+    return [
+        layer.name
+        for layer in flatten_layers(model)
+        if getattr(layer, "synchronized", False)
+    ]
+
+
 def _refuse_collective_in_conditional(model: Any) -> None:
     sam = model.sam
     decides = sam.method.has_own("statistic")
@@ -79,6 +101,14 @@ def _refuse_collective_in_conditional(model: Any) -> None:
         "is_due"
     )
     is_inside = is_conditional or decides or sam.num_microbatches > 1
+    if _synchronized(model) and is_inside:
+        raise NotImplementedError(
+            "TensorFlow allows replicas no communication inside a conditional "
+            "or a loop. So normalization layers with `synchronized=True` need "
+            "a constant `rho`, one micro-batch, and a method with a second "
+            f"pass at every step. Received: method={sam.method!r}, "
+            f"rho={sam.rho!r}, num_microbatches={sam.num_microbatches}"
+        )
     if (sam.perturbation == "global" and is_inside) or (
         decides and is_conditional
     ):
@@ -117,28 +147,21 @@ def step_by_step(model: keras.Model, function: Callable[[Any], Any]) -> Any:
     """Return what runs `steps_per_execution` steps, one after another.
 
     On several replicas, the loop that Keras puts them in fails, see
-    https://github.com/keras-team/keras/issues/19246.
+    https://github.com/keras-team/keras/issues/19246. For batches that come
+    from anything but an iterator of TensorFlow, Keras has no such loop.
 
     Args:
         model: A model.
         function: Takes an iterator and runs the steps of an execution.
     """
-    if not has_replicas(model) or is_on_tpu(model):
+    if model.steps_per_execution == 1 or not has_replicas(model):
         return function
 
-    def several(iterator: Any) -> Any:
-        num_steps = model.steps_per_execution
-        model.steps_per_execution = 1
-        try:
-            logs = function(iterator)
-            with contextlib.suppress(StopIteration, tf.errors.OutOfRangeError):
-                for _ in range(num_steps - 1):
-                    logs = function(iterator)
-        finally:
-            model.steps_per_execution = num_steps
-        return logs
+    def steps(iterator: Any) -> Any:
+        first = next(iterator)  # Raises `StopIteration` at the end.
+        return function(itertools.chain([first], iterator))
 
-    return several
+    return function if is_on_tpu(model) else steps
 
 
 def local_batch(model: keras.Model, iterator: Any) -> Any:

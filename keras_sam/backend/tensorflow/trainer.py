@@ -23,6 +23,8 @@ class Trainer(keras.Model):
     """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
 
     _sam: Any
+    train_function: Any
+    test_function: Any
     build_method_state: Callable[[], None]
 
     def make_train_function(self, force: bool = False) -> Any:

@@ -1,34 +1,32 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.backend.tensorflow import jobs
 from tests.backend.tensorflow import replicas
 
-ROOT = Path(__file__).parents[3]
 CASES = [
     f"{method}, {perturbation}"
     for method in replicas.METHODS
     for perturbation in ("replica", "global")
     if (method, perturbation) != ("ae_sam", "global")
-]
+] + list(replicas.SPECIAL)
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.backend.tensorflow.replicas"],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
-        capture_output=True,
-        text=True,
-        timeout=540,
+    methods, settings = (
+        json.loads(
+            jobs.run([
+                "-m",
+                "tests.backend.tensorflow.replicas",
+                part,
+            ]).splitlines()[-1]
+        )
+        for part in ("methods", "settings")
     )
-    assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
+    results = {**methods["results"], **settings["results"]}
+    return {**settings, "results": results}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -54,3 +52,14 @@ def test_groups_of_replicas_are_refused_by_name(outcome):
 def test_communication_inside_a_conditional_is_refused(outcome):
     assert "method=LookSAM" in outcome["refused"]["look_sam"]
     assert "method=AESAM" in outcome["refused"]["ae_sam"]
+    assert "method=LookSAM" in outcome["refused"]["conditional"]
+
+
+def test_what_keras_and_tensorflow_cannot_do_is_refused_by_name(outcome):
+    assert "issues/20582" in outcome["refused"]["accumulation"]
+    assert "`jit_compile=False`" in outcome["refused"]["XLA"]
+
+
+def test_replicas_talk_no_more_than_in_a_plain_step(outcome):
+    collectives = outcome["collectives"]
+    assert collectives["sam"] == collectives["plain"] > 0

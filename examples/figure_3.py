@@ -1,0 +1,254 @@
+r"""The spectrum of the Hessian with and without SAM: figure 3 in miniature.
+
+    python examples/figure_3.py                     # CIFAR-10 from TFDS
+    python examples/figure_3.py --images FOLDER     # CIFAR-10 from strips
+    python examples/figure_3.py --report            # table and picture again
+
+Figure 3 of Foret et al. (2021) shows the spectrum of a WRN-40-10 without batch
+normalization at three times of its training on CIFAR-10: at the end the largest
+eigenvalue is 24.2 with SGD and 1.0 with SAM, its ratio to the fifth 11.4 and
+2.6. Here it is a network that one core trains in a minute or two: four
+convolutions of 16 to 64 channels without normalization on 5,000 images,
+horizontal flips, SGD with momentum 0.9, learning rate 0.05 with cosine decay,
+weight decay 5e-4, batches of 128, 40 epochs; SAM with rho 0.1. The eigenvalues
+are those of the training loss on 1,000 of the training images, unflipped, after
+epochs 1, 10 and 40; the density is that after epoch 40.
+
+Each run, of one method and seed, is one line of `records/figure_3.jsonl`; what
+was stopped goes on where it was. A folder of strips is described in
+`frontier.py`.
+
+Results: see `README.md` in this folder. Its time on two CPU cores is not
+measured yet.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from frontier import cifar10
+from keras import layers
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import keras_sam
+from keras_sam import sharpness
+
+HERE = Path(__file__).parent
+RHO = {"SGD": 0.0, "SAM": 0.1}
+SEEDS = (0, 1, 2)
+EPOCHS = 40
+COLORS = {"SGD": "#d1661a", "SAM": "#1f6fb2"}
+
+
+class Eigenvalues(keras.callbacks.Callback):
+    """Measures the five largest eigenvalues after some epochs."""
+
+    def __init__(self, objective: sharpness.Objective, epochs: Any) -> None:
+        super().__init__()
+        self.objective = objective
+        self.epochs = epochs
+        self.found: dict[int, list[float]] = {}
+        self.all_converged = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 in self.epochs:
+            self.objective.refresh()
+            result = sharpness.hessian_eigenvalues(self.objective, verbose=0)
+            self.found[epoch + 1] = result.eigenvalues.tolist()
+            self.all_converged &= bool(result.converged.all())
+
+
+def build(rho: float, shape: tuple[int, ...], num_steps: int) -> keras.Model:
+    """Return the compiled network."""
+    inputs = keras.Input(shape)
+    x = layers.RandomFlip("horizontal")(inputs)
+    for channels, stride in ((16, 2), (32, 2), (32, 1), (64, 2)):
+        x = layers.Conv2D(
+            channels,
+            3,
+            stride,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+        )(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras_sam.SAMModel(inputs, layers.Dense(10)(x), rho=rho)
+    model.compile(
+        keras.optimizers.SGD(
+            keras.optimizers.schedules.CosineDecay(0.05, num_steps),
+            momentum=0.9,
+            weight_decay=5e-4,
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def run(method: str, seed: int, data: Any, epochs: int) -> dict[str, Any]:
+    """Train and measure once, and return a record."""
+    (x, y), test = data
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = build(RHO[method], x.shape[1:], epochs * -(-len(x) // 128))
+    objective = sharpness.Objective(model, x[:1000], y[:1000], batch_size=500)
+    measured = sorted({1, min(10, epochs), epochs})
+    eigenvalues = Eigenvalues(objective, measured)
+    start = time.perf_counter()
+    history = model.fit(
+        x,
+        y,
+        batch_size=128,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[eigenvalues],
+    ).history
+    density = sharpness.spectral_density(
+        objective, steps=30, num_probes=2, num_points=200, verbose=0
+    )
+    _, accuracy = model.evaluate(*test, batch_size=500, verbose=0)
+    return {
+        "method": method,
+        "seed": seed,
+        "eigenvalues": eigenvalues.found,
+        "converged": eigenvalues.all_converged,
+        "grid": np.round(density.grid, 4).tolist(),
+        "density": np.round(density.density, 7).tolist(),
+        "loss": history["loss"][-1],
+        "train_accuracy": history["accuracy"][-1],
+        "accuracy": accuracy,
+        "seconds": time.perf_counter() - start,
+        "num_train": len(x),
+        "epochs": epochs,
+        "keras": keras.__version__,
+        "keras_sam": keras_sam.__version__,
+    }
+
+
+def read(records: Path) -> list[dict[str, Any]]:
+    """Return the records of a file, none if there is no file."""
+    if not records.exists():
+        return []
+    return [json.loads(line) for line in records.read_text().splitlines()]
+
+
+def run_missing(
+    records: Path, data: Any, epochs: int, seeds: tuple[int, ...]
+) -> None:
+    """Do every run that has no record yet."""
+    done = {(r["method"], r["seed"]) for r in read(records)}
+    missing = [
+        (method, seed)
+        for seed in seeds
+        for method in RHO
+        if (method, seed) not in done
+    ]
+    with Progress() as progress:
+        bar = progress.add_task("Training", total=len(missing))
+        for method, seed in missing:
+            record = run(method, seed, data, epochs)
+            with records.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            progress.advance(bar)
+
+
+def report(records: Path, output: Path) -> None:
+    """Print the table and draw the picture."""
+    found = read(records)
+    table = Table(title="Mean (lowest to highest) over seeds")
+    for column in ("method", "epoch", "largest eigenvalue", "ratio to the 5th"):
+        table.add_column(column)
+    for method in RHO:
+        mine = [r for r in found if r["method"] == method]
+        for epoch in mine[0]["eigenvalues"] if mine else ():
+            values = [r["eigenvalues"][epoch] for r in mine]
+            table.add_row(
+                method,
+                epoch,
+                spread([v[0] for v in values]),
+                spread([v[0] / v[4] for v in values]),
+            )
+    console = Console(width=100)
+    console.print(table)
+    for method in RHO:
+        mine = [r for r in found if r["method"] == method]
+        if mine:
+            console.print(
+                f"{method}: training loss {spread([r['loss'] for r in mine])}, "
+                "test accuracy "
+                f"{spread([100 * r['accuracy'] for r in mine])} %"
+            )
+    draw(found, output)
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean and range of some values."""
+    mean = statistics.mean(values)
+    return f"{mean:.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def draw(found: list[dict[str, Any]], output: Path) -> None:
+    """Draw the densities at the end of training, one line for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for record in found:
+        first = record["seed"] == found[0]["seed"]
+        axis.semilogy(
+            record["grid"],
+            np.maximum(record["density"], 1e-7),
+            color=COLORS[record["method"]],
+            label=record["method"] if first else None,
+            linewidth=1.2,
+        )
+    axis.set_xlabel("eigenvalue of the Hessian")
+    axis.set_ylabel("density")
+    axis.set_title("After training, with and without SAM")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    figure.savefig(output, dpi=110)
+
+
+def smoke_data() -> Any:
+    """Return a few images of noise."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(64, 32, 32, 3)).astype("float32")
+    y = generator.integers(0, 10, 64).astype("int32")
+    return (x, y), (x, y)
+
+
+def main() -> None:
+    """Do what is missing, then report."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, help="folder of CIFAR-10 strips")
+    parser.add_argument(
+        "--records", type=Path, default=HERE / "records" / "figure_3.jsonl"
+    )
+    parser.add_argument("--output", type=Path, default=Path("figure_3.png"))
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--smoke", action="store_true", help="noise, tiny")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        run_missing(arguments.records, smoke_data(), 1, (0,))
+    elif not arguments.report:
+        task = cifar10(arguments.images, 5000, 2000)
+        data = task.train, task.test
+        run_missing(arguments.records, data, EPOCHS, SEEDS)
+    report(arguments.records, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Products of a direction with second derivatives, reverse over reverse."""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from keras import tree
+from torch.nn.attention import SDPBackend
+from torch.nn.attention import sdpa_kernel
+
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+def compiled(function: Callable[..., Any], jit_compile: bool) -> Any:
+    """Return the function itself: PyTorch runs it eagerly."""
+    del jit_compile
+    return function
+
+
+def gradient(
+    function: Callable[[Vector], Tensor], weights: Vector
+) -> tuple[Tensor, Vector]:
+    """Return the value and the dense gradient, zero where it is `None`."""
+    sources = _sources(weights)
+    with torch.enable_grad():
+        value = function(sources)
+        return value.detach(), _gradients(value, sources)
+
+
+def hessian_product(
+    function: Callable[[Vector], Tensor], weights: Vector, direction: Vector
+) -> Vector:
+    """Return the Hessian of `function` at `weights` times a direction."""
+    sources = _sources(weights)
+    with torch.enable_grad():
+        first = _gradients(function(sources), sources, create_graph=True)
+        return _gradients(first, sources, direction)
+
+
+def gauss_newton_product(
+    network: Callable[[Vector], tuple[Any, Any]],
+    loss: Callable[[Any, Any], Tensor],
+    weights: Vector,
+    direction: Vector,
+) -> Vector:
+    """Return J^T H J times a direction.
+
+    Args:
+        network: Returns predictions, and anything else that the loss needs.
+        loss: Takes these.
+        weights: Where J, the derivative of the predictions, and H, the
+            Hessian of the loss by the predictions, are taken.
+        direction: Vector.
+
+    Returns:
+        A vector.
+    """
+    sources = _sources(weights)
+    with torch.enable_grad():
+        nest, auxiliary = network(sources)
+        predictions = tree.flatten(nest)
+        # J^T u is linear in u, and its derivative by u is J.
+        dummies = [torch.zeros_like(p).requires_grad_() for p in predictions]
+        back = _gradients(predictions, sources, dummies, create_graph=True)
+        change = _gradients(back, dummies, direction, retain_graph=True)
+
+        def of_predictions(flat: Vector) -> Tensor:
+            return loss(tree.pack_sequence_as(nest, flat), auxiliary)
+
+        bend = hessian_product(of_predictions, predictions, change)
+        return _gradients(predictions, sources, bend)
+
+
+@contextlib.contextmanager
+def exact_second_derivatives() -> Iterator[None]:
+    """Compute attention by the one kernel that can be differentiated twice."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def _sources(weights: Vector) -> Vector:
+    return [w.detach().requires_grad_() for w in weights]
+
+
+def _gradients(
+    outputs: Any, sources: Vector, direction: Any = None, **arguments: Any
+) -> Vector:
+    """Return dense gradients, zero for what the outputs do not depend on."""
+    if isinstance(outputs, list):
+        pairs = [(o, d) for o, d in zip(outputs, direction) if o.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(s) for s in sources]
+        outputs, direction = map(list, zip(*pairs))
+    elif not outputs.requires_grad:
+        return [torch.zeros_like(s) for s in sources]
+    found = torch.autograd.grad(
+        outputs, sources, direction, allow_unused=True, **arguments
+    )
+    return [
+        torch.zeros_like(s) if g is None else g.to_dense()
+        for g, s in zip(found, sources)
+    ]

@@ -1,0 +1,218 @@
+"""Callbacks for `fit`: sharpness in the logs, snapshots of the weights."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sam import sharpness
+from keras_sam.sharpness import Objective
+
+Measure = Callable[[Objective], float]
+
+
+def _top_eigenvalue(objective: Objective) -> float:
+    result = sharpness.hessian_eigenvalues(objective, k=1, verbose=0)
+    return float(result.eigenvalues[0])
+
+
+def _trace(objective: Objective) -> float:
+    return sharpness.hessian_trace(objective, verbose=0).trace
+
+
+def _worst_case(objective: Objective) -> float:
+    return sharpness.worst_case_sharpness(objective, verbose=0).sharpness
+
+
+def _average(objective: Objective) -> float:
+    return sharpness.average_sharpness(objective, verbose=0).sharpness
+
+
+MEASURES: dict[str, Measure] = {
+    "top_eigenvalue": _top_eigenvalue,
+    "trace": _trace,
+    "worst_case_sharpness": _worst_case,
+    "average_sharpness": _average,
+}
+
+
+class SharpnessMonitor(keras.callbacks.Callback):
+    """Measures sharpness during training and puts it into `logs`.
+
+    Keras hands the logs from callback to callback: list this one before
+    `CSVLogger`, `TensorBoard`, `EarlyStopping` and others that are to see what
+    it adds. The history that `fit` returns has it in any case.
+
+    The logs of an epoch without a measurement have `nan`, so that a file has a
+    column for it. With `every_steps` the logs of a measured step have the
+    value, and those of the epoch the last value of that epoch.
+
+    The data are fixed, and the measure is compiled once for all of training.
+    Weights, statistics, seeds and optimizer stay as they are.
+
+    Args:
+        x: Inputs, or batches; see `keras_sam.sharpness.Objective`.
+        y: Targets.
+        sample_weight: Weights of examples.
+        measures: Names of measures with their default arguments, out of
+            `"top_eigenvalue"`, `"trace"`, `"worst_case_sharpness"` and
+            `"average_sharpness"`; or a dictionary from names in the logs to
+            functions that take an `Objective` and return a number.
+        every_epochs: Measure at the end of every so many epochs, the first
+            one included.
+        every_steps: Measure after every so many training steps instead.
+        **options: Those of `Objective`: `variables`, `training`, `loss`,
+            `batch_size`.
+
+    Raises:
+        ValueError: If an argument is not as said.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        measures: Iterable[str] | Mapping[str, Measure] = ("top_eigenvalue",),
+        every_epochs: int = 1,
+        every_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._data = (x, y, sample_weight)
+        self._options = options
+        self._measures = _functions(measures)
+        self._every_epochs = _count("every_epochs", every_epochs)
+        self._every_steps = every_steps
+        if every_steps is not None:
+            _count("every_steps", every_steps)
+        self._objective: Objective | None = None
+        self._steps = 0
+        self._last: dict[str, float] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._objective = None
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._last = dict.fromkeys(self._measures, float("nan"))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._steps += 1
+        if self._every_steps and self._steps % self._every_steps == 0:
+            self._last = self.measure()
+            if logs is not None:
+                logs.update(self._last)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._every_steps and epoch % self._every_epochs == 0:
+            self._last = self.measure()
+        if logs is not None:
+            logs.update(self._last)
+
+    def measure(self) -> dict[str, float]:
+        """Return the value of each measure for the weights as they are."""
+        model = self.model
+        if self._objective is None:
+            self._objective = Objective(model, *self._data, **self._options)
+        else:
+            self._objective.refresh()
+        return {
+            name: float(function(self._objective))
+            for name, function in self._measures.items()
+        }
+
+
+class TrajectoryRecorder(keras.callbacks.Callback):
+    """Keeps snapshots of the trainable weights for `loss_surface`.
+
+    The first one is taken before training, the last one after it. Each takes
+    as much memory as the weights.
+
+    Args:
+        every_epochs: Take one at the end of every so many epochs.
+        every_steps: Take one after every so many training steps instead.
+
+    Raises:
+        ValueError: If an argument is not an integer above 0.
+    """
+
+    def __init__(
+        self, *, every_epochs: int = 1, every_steps: int | None = None
+    ) -> None:
+        super().__init__()
+        self._every_epochs = _count("every_epochs", every_epochs)
+        self._every_steps = every_steps
+        if every_steps is not None:
+            _count("every_steps", every_steps)
+        self._count = 0
+        self._steps: list[int] = []
+        self._points: list[np.ndarray] = []
+
+    @property
+    def trajectory(self) -> sharpness.Trajectory:
+        """What was recorded so far.
+
+        Raises:
+            ValueError: If nothing was.
+        """
+        if not self._points:
+            raise ValueError(
+                "Nothing was recorded: hand the callback to `fit` first. "
+                "Received: 0 snapshots"
+            )
+        return sharpness.Trajectory(
+            np.array(self._steps), np.stack(self._points)
+        )
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._count, self._steps, self._points = 0, [], []
+        if self.model.built:
+            self._take()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._count += 1
+        if self._every_steps and self._count % self._every_steps == 0:
+            self._take()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._every_steps and (epoch + 1) % self._every_epochs == 0:
+            self._take()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if not self._steps or self._steps[-1] != self._count:
+            self._take()
+
+    def _take(self) -> None:
+        weights = self.model.trainable_variables
+        self._steps.append(self._count)
+        self._points.append(
+            np.concatenate([ops.convert_to_numpy(w).ravel() for w in weights])
+        )
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{name}` must be an integer above 0. Received: {name}={value!r}"
+        )
+    return value
+
+
+def _functions(measures: Any) -> dict[str, Measure]:
+    if isinstance(measures, Mapping):
+        return dict(measures)
+    names = [measures] if isinstance(measures, str) else list(measures)
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        known = ", ".join(f'"{name}"' for name in MEASURES)
+        raise ValueError(
+            f"`measures` must be names out of {known}, or a dictionary of "
+            f"functions. Received: measures={measures!r}"
+        )
+    return {name: MEASURES[name] for name in names}

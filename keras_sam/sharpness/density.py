@@ -1,0 +1,191 @@
+"""The spectral density of the Hessian, by stochastic Lanczos quadrature."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sam.sharpness.lanczos import Lanczos
+from keras_sam.sharpness.objective import Objective
+from keras_sam.sharpness.objective import objective_of
+from keras_sam.sharpness.progress import Progress
+from keras_sam.sharpness.results import Result
+from keras_sam.sharpness.results import common
+
+MARGIN = 5
+"""Widths of the smoothing kernel beyond the outermost Ritz values."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SpectralDensity(Result):
+    """How the eigenvalues of a Hessian are distributed.
+
+    Attributes:
+        grid: Shape `(num_points,)`, increasing.
+        density: Shape `(num_points,)`, the smoothed share of eigenvalues per
+            unit. Its integral is 1.
+        standard_error: Shape `(num_points,)`, of the density, from the spread
+            of the probes.
+        width: Standard deviation of the Gaussian that every eigenvalue is
+            smoothed with.
+        ritz_values: Shape `(num_probes, steps)`, nodes of the quadrature.
+        ritz_weights: Shape `(num_probes, steps)`, weights that sum to 1.
+        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
+    """
+
+    grid: np.ndarray
+    density: np.ndarray
+    standard_error: np.ndarray
+    width: float
+    ritz_values: np.ndarray
+    ritz_weights: np.ndarray
+    gauss_newton: bool
+
+    @property
+    def negative_share(self) -> float:
+        """The share of eigenvalues below minus one width."""
+        below = self.ritz_values < -self.width
+        return float((self.ritz_weights * below).sum(axis=1).mean())
+
+    def __str__(self) -> str:
+        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
+        probes, steps = self.ritz_values.shape
+        return (
+            f"spectral density of the {matrix}: {probes} probes, {steps} "
+            f"steps, width {self.width:.3g}\n{self.heading()}\n"
+            f"from {self.ritz_values.min():.4g} to "
+            f"{self.ritz_values.max():.4g}; {self.negative_share:.1%} of the "
+            f"eigenvalues below {-self.width:.3g}"
+        )
+
+
+def spectral_density(
+    model: keras.Model | Objective,
+    x: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    steps: int = 90,
+    num_probes: int = 10,
+    width: float | None = None,
+    num_points: int = 1000,
+    gauss_newton: bool = False,
+    seed: int = 0,
+    verbose: int = 1,
+    **options: Any,
+) -> SpectralDensity:
+    """Estimate how the eigenvalues of the Hessian are distributed.
+
+    Stochastic Lanczos quadrature (Ghorbani et al., 2019,
+    https://arxiv.org/abs/1901.10159, algorithm 1): for each random unit vector
+    v, `steps` steps of Lanczos' method give nodes and weights of a quadrature
+    of v^T f(H) v, whose mean over v is tr(f(H)) / n. Here f is a Gaussian
+    around a point of the grid.
+
+    Args:
+        model: A compiled `keras.Model`, or an `Objective` instead of all data
+            and options.
+        x: Inputs, or batches; see `Objective`.
+        y: Targets.
+        sample_weight: Weights of examples.
+        steps: Products for each probe, at most as many as there are weights.
+            90 is what Ghorbani et al. and figure 3 of Foret et al. (2021) use.
+        num_probes: Random vectors, at least 2. 10 is what the code of Ghorbani
+            et al. draws.
+        width: Standard deviation of the Gaussian; by default the range of the
+            Ritz values over `steps`: about the resolution of so many steps.
+        num_points: Of the grid, which covers the range and a margin.
+        gauss_newton: See `hessian_eigenvalues`.
+        seed: Of the probes.
+        verbose: 0 for silence, 1 for a progress bar on long work.
+        **options: Those of `Objective`.
+
+    Returns:
+        `SpectralDensity`.
+
+    Raises:
+        ValueError: If an argument is not as said, or if the model is random
+            in the chosen mode or has no symmetric second derivatives.
+    """
+    if steps < 1 or num_probes < 2 or (width is not None and not width > 0):
+        raise ValueError(
+            "`steps` must be at least 1, `num_probes` at least 2 and `width` "
+            f"above 0. Received: steps={steps}, num_probes={num_probes}, "
+            f"width={width}"
+        )
+    objective = objective_of(model, (x, y, sample_weight), options)
+    generator = np.random.default_rng(seed)
+    if not gauss_newton:
+        objective.check_symmetry(generator)
+    steps = min(steps, objective.size)
+    progress = Progress(num_probes * steps, verbose)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        image = objective.product(vector, gauss_newton)
+        progress.advance()
+        return image
+
+    values, weights = quadrature(
+        product, objective, steps, num_probes, generator
+    )
+    progress.finish()
+    grid, density, error, width = smooth(values, weights, width, num_points)
+    return SpectralDensity(
+        grid=grid,
+        density=density,
+        standard_error=error,
+        width=width,
+        ritz_values=values,
+        ritz_weights=weights,
+        gauss_newton=bool(gauss_newton),
+        **common(objective),
+    )
+
+
+def quadrature(
+    product: Any,
+    space: Any,
+    steps: int,
+    num_probes: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights, each of shape `(num_probes, steps)`.
+
+    A probe whose Krylov space ends early has weights of 0 at the end.
+    """
+    values = np.zeros((num_probes, steps))
+    weights = np.zeros((num_probes, steps))
+    for probe in range(num_probes):
+        start = generator.standard_normal(space.size).astype(space.dtype)
+        lanczos = Lanczos(product, start, steps)
+        while lanczos.step() and lanczos.steps < steps:
+            pass
+        nodes, vectors = lanczos.ritz()
+        values[probe] = nodes[-1]
+        values[probe, : len(nodes)] = nodes
+        weights[probe, : len(nodes)] = vectors[0] ** 2
+    return values, weights
+
+
+def smooth(
+    values: np.ndarray,
+    weights: np.ndarray,
+    width: float | None,
+    num_points: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return grid, mean density over probes, its standard error, and width."""
+    low, high = values.min(), values.max()
+    if width is None:
+        # A single eigenvalue has no range to take a width from.
+        spread = high - low or abs(high) or 1.0
+        width = float(spread / values.shape[1])
+    grid = np.linspace(low - MARGIN * width, high + MARGIN * width, num_points)
+    each = np.zeros((len(values), num_points))
+    for nodes, shares, row in zip(values, weights, each):
+        distance = (grid[:, None] - nodes) / width
+        row[:] = np.exp(-(distance**2) / 2) @ shares
+    each /= width * math.sqrt(2 * math.pi)
+    error = each.std(axis=0, ddof=1) / math.sqrt(len(each))
+    return grid, each.mean(axis=0), error, width

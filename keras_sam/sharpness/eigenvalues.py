@@ -1,0 +1,201 @@
+"""The outermost eigenvalues of the Hessian."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sam.sharpness.lanczos import Lanczos
+from keras_sam.sharpness.objective import Objective
+from keras_sam.sharpness.objective import objective_of
+from keras_sam.sharpness.progress import Progress
+from keras_sam.sharpness.results import Result
+from keras_sam.sharpness.results import common
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class HessianEigenvalues(Result):
+    """Eigenvalues of a Hessian. Prints as a table.
+
+    Attributes:
+        eigenvalues: Shape `(k,)`, the first the outermost.
+        residuals: Shape `(k,)`, the norm of H v - lambda v for the unit
+            eigenvector v. An eigenvalue of H is at most that far away.
+        converged: Shape `(k,)`, whether the residual is small enough.
+        num_products: How many Hessian-vector products it took.
+        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
+    """
+
+    eigenvalues: np.ndarray
+    residuals: np.ndarray
+    converged: np.ndarray
+    num_products: int
+    gauss_newton: bool
+
+    @property
+    def ratio(self) -> float:
+        """The first eigenvalue over the last one that was asked for.
+
+        With `k=5` it is the ratio that Foret et al. (2021) give beside the
+        largest eigenvalue, in figure 3.
+        """
+        return float(self.eigenvalues[0] / self.eigenvalues[-1])
+
+    def __str__(self) -> str:
+        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
+        lines = [
+            f"eigenvalues of the {matrix}: {self.heading()}",
+            f"{'':>4}  {'eigenvalue':>12}  {'residual':>9}",
+        ]
+        rows = zip(self.eigenvalues, self.residuals, self.converged)
+        for i, (value, residual, converged) in enumerate(rows, 1):
+            mark = "" if converged else "  not converged"
+            lines.append(f"{i:>4}  {value:>12.6g}  {residual:>9.2g}{mark}")
+        last = len(self.eigenvalues)
+        if last > 1:
+            lines.append(f"ratio of 1 to {last}: {self.ratio:.4g}")
+        return "\n".join(lines)
+
+
+def hessian_eigenvalues(
+    model: keras.Model | Objective,
+    x: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    k: int = 5,
+    which: str = "LA",
+    gauss_newton: bool = False,
+    max_products: int = 200,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    verbose: int = 1,
+    **options: Any,
+) -> HessianEigenvalues:
+    """Return the outermost eigenvalues of the Hessian of the loss.
+
+    By Lanczos' method with full re-orthogonalization, which keeps one vector
+    of the size of the weights for each product. As with every method of this
+    kind, of several equal eigenvalues one is found, unless as many products
+    are made as there are weights.
+
+    Args:
+        model: A compiled `keras.Model`, or an `Objective` instead of all data
+            and options.
+        x: Inputs, or batches; see `Objective`.
+        y: Targets.
+        sample_weight: Weights of examples.
+        k: How many eigenvalues, from 1 to the number of weights.
+        which: `"LA"` for the largest, `"SA"` for the smallest (most
+            negative), `"LM"` for the largest in magnitude, as in SciPy.
+        gauss_newton: Take J^T H J in place of the Hessian, J the derivative
+            of the outputs of the model by the weights and H the Hessian of
+            the loss by these outputs. It has no negative eigenvalue if the
+            loss is convex in the outputs. For the usual one of a classifier
+            the outputs have to be logits.
+        max_products: At most so many products, without the `k` that the
+            residuals need and the two that check symmetry.
+        tolerance: A residual is small enough if it is at most this times the
+            largest magnitude of an eigenvalue found. Products in float32 have
+            errors of some 1e-6.
+        seed: Of the first vector.
+        verbose: 0 for silence, 1 for a progress bar on long work.
+        **options: Those of `Objective`: `variables`, `training`, `loss`,
+            `batch_size`.
+
+    Returns:
+        `HessianEigenvalues`.
+
+    Raises:
+        ValueError: If an argument is not as said, or if the model is random
+            in the chosen mode or has no symmetric second derivatives.
+    """
+    if which not in ("LA", "SA", "LM"):
+        raise ValueError(
+            f'`which` must be "LA", "SA" or "LM". Received: which={which!r}'
+        )
+    objective = objective_of(model, (x, y, sample_weight), options)
+    if not 1 <= k <= min(objective.size, max_products):
+        raise ValueError(
+            "`k` must be from 1 to the number of weights and of products. "
+            f"Received: k={k}, {objective.size} weights, "
+            f"max_products={max_products}"
+        )
+    generator = np.random.default_rng(seed)
+    if not gauss_newton:
+        objective.check_symmetry(generator)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        image = objective.product(vector, gauss_newton)
+        progress.advance()
+        return image
+
+    limit = min(max_products, objective.size)
+    progress = Progress(limit + k, verbose)
+    values, vectors = outermost(
+        product, objective, k, which, limit, tolerance, generator
+    )
+    images = [product(vector) for vector in vectors]
+    progress.finish()
+    residuals = np.array([
+        np.linalg.norm(image - value * vector)
+        for image, value, vector in zip(images, values, vectors)
+    ])
+    return HessianEigenvalues(
+        eigenvalues=values,
+        residuals=residuals,
+        converged=residuals <= tolerance * np.abs(values).max(),
+        num_products=progress.done,
+        gauss_newton=bool(gauss_newton),
+        **common(objective),
+    )
+
+
+def outermost(
+    product: Any,
+    space: Any,
+    k: int,
+    which: str,
+    max_steps: int,
+    tolerance: float,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return k eigenvalues and eigenvectors of a symmetric matrix.
+
+    Args:
+        product: Returns the matrix times a vector.
+        space: Has the `size` and `dtype` of vectors.
+        k: How many.
+        which: `"LA"`, `"SA"` or `"LM"`.
+        max_steps: At least `k`, at most `space.size`.
+        tolerance: Relative to the largest magnitude.
+        generator: Draws starting vectors.
+
+    Returns:
+        Eigenvalues, the outermost first, of shape `(k,)`, and eigenvectors,
+        of shape `(k, size)`.
+    """
+
+    def draw() -> np.ndarray:
+        return generator.standard_normal(space.size).astype(space.dtype)
+
+    lanczos = Lanczos(product, draw(), max_steps)
+    while True:
+        has_next = lanczos.step()
+        values, vectors = lanczos.ritz()
+        order = _order(values, which)[:k]
+        bounds = np.abs(lanczos.off_diagonal[-1] * vectors[-1, order])
+        limit = tolerance * np.abs(values[order]).max()
+        is_done = has_next and len(order) == k and (bounds <= limit).all()
+        if is_done or lanczos.steps == max_steps:
+            break
+        if not has_next:
+            lanczos.restart(draw())
+    found = lanczos.combine(vectors[:, order])
+    return values[order], found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def _order(values: np.ndarray, which: str) -> np.ndarray:
+    key = {"LA": -values, "SA": values, "LM": -np.abs(values)}[which]
+    return np.argsort(key, kind="stable")

@@ -1,0 +1,284 @@
+"""The loss of a model on some data as a function of a flat NumPy vector."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sam import backend
+from keras_sam.backend import curvature
+from keras_sam.passes import StateScope
+from keras_sam.passes import set_masks
+from keras_sam.passes import state_variables
+from keras_sam.sharpness import randomness
+from keras_sam.sharpness.data import batches
+from keras_sam.sharpness.selection import positions
+from keras_sam.types import Batch
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+ASYMMETRY = 0.01
+"""Rounding in float32 leaves some 1e-5; a wrong derivative some 4e-2."""
+
+
+class Objective:
+    """The mean loss of a model over some data, as a function of its weights.
+
+    Every measure takes one in place of a model; it is compiled once, however
+    many measures follow. It writes nothing: weights, statistics, seeds,
+    metrics and optimizer stay as they are, also after an exception.
+
+    The loss is the training loss, with regularizers and `add_loss`. The mean
+    over batches is weighted by their size.
+
+    Args:
+        model: A built `keras.Model`, compiled with a loss unless `loss` is
+            given.
+        x: Inputs of shape `(num_examples, ...)`, or a nest of them; or a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable
+            of batches. It is read once and kept in memory.
+        y: Targets of shape `(num_examples, ...)`, or a nest of them.
+        sample_weight: Weights of shape `(num_examples,)`, or `None`.
+        variables: What the loss is a function of, the other weights being
+            constants: `"all"`, `"no_norm_no_bias"`, `"norm_only"`, a layer or
+            its name, a list of these, or a callable that takes a variable and
+            returns a boolean.
+        training: Whether layers are in training mode. By default they are in
+            inference mode: batch normalization uses its moving statistics,
+            and dropout does nothing.
+        loss: Name of a Keras loss, or a function of `(y_true, y_pred)`, for
+            models with one output; `None` for the one compiled with.
+        batch_size: Size of the batches that arrays are cut into. A larger one
+            needs more memory. 128 is what the literature measures sharpness
+            with (arXiv 2206.06232, arXiv 2302.07011).
+
+    Raises:
+        ValueError: If an argument is not as said, if there is no loss, or if
+            the model is random in the chosen mode; naming the layer.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        variables: Any = "all",
+        training: bool = False,
+        loss: Any = None,
+        batch_size: int = 128,
+    ) -> None:
+        _check(model, loss)
+        self.model = model
+        self.training = bool(training)
+        found = batches(x, y, sample_weight, batch_size)
+        self.num_examples = sum(size for _, size in found)
+        self.batches = [(b, n / self.num_examples) for b, n in found]
+        if model.compiled:
+            backend.build(model, tuple(found[0][0]))
+        self._loss = None if loss is None else keras.losses.get(loss)
+        self._written: list[keras.Variable] = []
+        self._place(positions(model, variables))
+        self._compile()
+        self.refresh()
+
+    def _place(self, chosen: list[int]) -> None:
+        weights = self.model.trainable_variables
+        self.variables = [weights[i] for i in chosen]
+        inside = {id(variable) for variable in self.variables}
+        others = {
+            id(v): v
+            for v in [*weights, *state_variables(self.model)]
+            if id(v) not in inside
+        }
+        self.constants = list(others.values())
+        self._shapes = [tuple(v.shape) for v in self.variables]
+        self._sizes = [math.prod(shape) for shape in self._shapes]
+        self.size = sum(self._sizes)
+        wide = any(v.dtype == "float64" for v in self.variables)
+        self.dtype = np.dtype("float64" if wide else "float32")
+
+    def refresh(self) -> None:
+        """Read the weights and all other state of the model again.
+
+        Raises:
+            ValueError: If the model is random, or its loss is not finite.
+        """
+        self.weights = self.flatten(v.value for v in self.variables)
+        self.state = [ops.copy(v.value) for v in self.constants]
+        self._at = self.split(self.weights)
+        self.value = self.loss()
+        randomness.refuse(self.model, self._written, self.training)
+        if not math.isfinite(self.value):
+            raise ValueError(
+                "The loss on these data is not finite. "
+                f"Received: a loss of {self.value}"
+            )
+
+    def _compile(self) -> None:
+        is_jit = keras.backend.backend() == "jax" or self.model.jit_compile
+
+        def slope(
+            weights: Vector, state: Vector, batch: Batch
+        ) -> tuple[Tensor, Vector]:
+            return curvature.gradient(
+                lambda w: self._evaluate(w, state, batch), weights
+            )
+
+        def bend(
+            weights: Vector, state: Vector, batch: Batch, direction: Vector
+        ) -> Vector:
+            return curvature.hessian_product(
+                lambda w: self._evaluate(w, state, batch), weights, direction
+            )
+
+        self._value = curvature.compiled(self._evaluate, is_jit)
+        self._slope = curvature.compiled(slope, is_jit)
+        self._bend = curvature.compiled(bend, is_jit)
+        self._gauss_newton = curvature.compiled(self._outer_product, is_jit)
+
+    def loss(self, point: Any = None, state: Any = None) -> float:
+        """Return the mean loss at a flat vector; by default at the weights."""
+        at = self._at if point is None else self.split(point)
+        state = self.state if state is None else state
+        return sum(
+            share * float(self._value(at, state, batch))
+            for batch, share in self.batches
+        )
+
+    def loss_and_gradient(
+        self, point: Any, batch: Batch
+    ) -> tuple[float, np.ndarray]:
+        """Return the loss of one batch at a flat vector, and its gradient."""
+        value, slope = self._slope(self.split(point), self.state, batch)
+        return float(value), self.flatten(slope)
+
+    def product(
+        self, direction: np.ndarray, gauss_newton: bool = False
+    ) -> np.ndarray:
+        """Return the Hessian of the mean loss at the weights times a vector."""
+        function = self._gauss_newton if gauss_newton else self._bend
+        vector = self.split(direction)
+        total = np.zeros(self.size, self.dtype)
+        with curvature.exact_second_derivatives():
+            for batch, share in self.batches:
+                part = function(self._at, self.state, batch, vector)
+                total += self.dtype.type(share) * self.flatten(part)
+        return total
+
+    def check_symmetry(self, generator: np.random.Generator) -> None:
+        """Check that products are those of a symmetric matrix.
+
+        Raises:
+            ValueError: If they are not, or are not finite: then some layer
+                has a wrong second derivative, or too low a precision.
+        """
+        first, second = generator.standard_normal((2, self.size))
+        left = self.product(first).astype("float64")
+        right = self.product(second).astype("float64")
+        gap = abs(first @ right - second @ left)
+        scale = np.linalg.norm(left) + np.linalg.norm(right)
+        if not gap <= ASYMMETRY * scale:
+            raise ValueError(
+                "The second derivatives of this model are not symmetric or "
+                "not finite, so that its Hessian cannot be measured: a layer "
+                "or the loss has a gradient of its own making, or precision "
+                "is too low. Gauss-Newton products need no second derivative "
+                "of the network: `gauss_newton=True`. Received: an asymmetry "
+                f"of {gap / scale if scale else math.nan:.2g}"
+            )
+
+    def flatten(self, vector: Any) -> np.ndarray:
+        """Return tensors as one flat NumPy vector."""
+        return np.concatenate([
+            np.asarray(ops.convert_to_numpy(t), self.dtype).ravel()
+            for t in vector
+        ])
+
+    def arrays(self, flat: np.ndarray) -> list[np.ndarray]:
+        """Return a flat vector as arrays of the variables' shapes."""
+        parts = np.split(flat, np.cumsum(self._sizes)[:-1])
+        return [part.reshape(s) for part, s in zip(parts, self._shapes)]
+
+    def split(self, flat: np.ndarray) -> Vector:
+        """Return a flat vector as tensors of the variables' shapes."""
+        return [
+            ops.convert_to_tensor(part, dtype=variable.dtype)
+            for part, variable in zip(self.arrays(flat), self.variables)
+        ]
+
+    def _scope(self, weights: Vector, state: Vector) -> StateScope:
+        mapping = [*zip(self.variables, weights), *zip(self.constants, state)]
+        return StateScope(mapping, collect_losses=True)
+
+    def _evaluate(self, weights: Vector, state: Vector, batch: Batch) -> Tensor:
+        with self._scope(weights, state) as scope:
+            y_pred = curvature.predict(self.model, batch.x, self.training)
+            value = self._of_predictions(batch, y_pred)
+        self._written = [variable for variable, _ in scope.updates()]
+        return value
+
+    def _of_predictions(self, batch: Batch, y_pred: Any) -> Tensor:
+        x, y, sample_weight = batch
+        if self._loss is None:
+            return curvature.compiled_loss(
+                self.model, x, y, y_pred, sample_weight, self.training
+            )
+        more = {} if sample_weight is None else {"sample_weight": sample_weight}
+        value = ops.mean(self._loss(y, y_pred, **more))
+        return value + sum(
+            ops.cast(extra, value.dtype) for extra in self.model.losses
+        )
+
+    def _outer_product(
+        self, weights: Vector, state: Vector, batch: Batch, direction: Vector
+    ) -> Vector:
+        def network(weights: Vector) -> tuple[Any, list[Tensor]]:
+            with self._scope(weights, state):
+                y_pred = curvature.predict(self.model, batch.x, self.training)
+            leaves = keras.tree.flatten(y_pred)
+            return y_pred, [backend.get_keras_mask(leaf) for leaf in leaves]
+
+        def loss(y_pred: Any, masks: list[Tensor]) -> Tensor:
+            set_masks(y_pred, masks)
+            with self._scope(weights, state):
+                return self._of_predictions(batch, y_pred)
+
+        return curvature.gauss_newton_product(network, loss, weights, direction)
+
+
+def _check(model: Any, loss: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a `keras.Model`. "
+            f"Received: model={model!r} (of type {type(model)})"
+        )
+    if not (model.built or model.compiled):
+        raise ValueError(
+            "`model` must be built: call it on some inputs first. "
+            f"Received: model={model!r}"
+        )
+    if loss is None and not model.compiled:
+        raise ValueError(
+            "`model` must be compiled with a loss, or `loss` must be given. "
+            f"Received: model={model!r}, loss=None"
+        )
+
+
+def objective_of(model: Any, data: tuple[Any, ...], options: Any) -> Objective:
+    """Return `model` if it is an `Objective`, else one made of it.
+
+    Raises:
+        ValueError: If an `Objective` comes with data or options.
+    """
+    if not isinstance(model, Objective):
+        return Objective(model, *data, **options)
+    if options or any(part is not None for part in data):
+        raise ValueError(
+            "An `Objective` has its data and options already. Received: "
+            f"options={options}"
+        )
+    return model

@@ -1,0 +1,39 @@
+"""A progress bar for work that turns out to be long."""
+
+import time
+
+import keras
+
+PATIENCE = 2.0
+"""Seconds without a bar: what is done by then needs none."""
+
+
+class Progress:
+    """Keras' progress bar, shown once the work has taken some seconds.
+
+    Args:
+        total: How many steps there are at most.
+        verbose: 0 for no bar, 1 for one.
+    """
+
+    def __init__(self, total: int, verbose: int) -> None:
+        self._total = total
+        self._verbose = verbose
+        self._start = time.monotonic()
+        self.done = 0
+        self._bar: keras.utils.Progbar | None = None
+
+    def advance(self) -> None:
+        """Count one more step."""
+        self.done += 1
+        if not self._verbose:
+            return
+        if self._bar is None and time.monotonic() - self._start > PATIENCE:
+            self._bar = keras.utils.Progbar(self._total, unit_name="step")
+        if self._bar is not None:
+            self._bar.update(self.done)
+
+    def finish(self) -> None:
+        """Complete the bar of work that took fewer steps."""
+        if self._bar is not None and self.done < self._total:
+            self._bar.update(self._total, finalize=True)

@@ -1,0 +1,170 @@
+"""The trace of the Hessian, from random vectors."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sam.sharpness.objective import Objective
+from keras_sam.sharpness.objective import objective_of
+from keras_sam.sharpness.progress import Progress
+from keras_sam.sharpness.results import Result
+from keras_sam.sharpness.results import common
+
+MIN_PROBES = 10
+"""Fewer say too little about their own spread to stop by it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class HessianTrace(Result):
+    """The trace of a Hessian, with its error.
+
+    Attributes:
+        trace: The estimate.
+        standard_error: Of the estimate, from the spread of the probes.
+        converged: Whether the standard error is small enough.
+        num_probes: How many random vectors.
+        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
+    """
+
+    trace: float
+    standard_error: float
+    converged: bool
+    num_probes: int
+    gauss_newton: bool
+
+    def __str__(self) -> str:
+        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
+        mark = "" if self.converged else ", not converged"
+        return (
+            f"trace of the {matrix}: {self.trace:.6g} +- "
+            f"{self.standard_error:.2g} ({self.num_probes} probes{mark})\n"
+            f"{self.heading()}"
+        )
+
+
+def hessian_trace(
+    model: keras.Model | Objective,
+    x: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    rank: int = 10,
+    gauss_newton: bool = False,
+    max_probes: int = 200,
+    tolerance: float = 0.05,
+    seed: int = 0,
+    verbose: int = 1,
+    **options: Any,
+) -> HessianTrace:
+    """Estimate the trace of the Hessian of the loss.
+
+    Hutch++ (Meyer et al., 2021, https://arxiv.org/abs/2010.09649, algorithm
+    1): with S of `rank` random columns and Q an orthonormal basis of H S,
+    tr(H) = tr(Q^T H Q) + tr(P H P), P = 1 - Q Q^T. The first term is exact
+    and takes up the few large eigenvalues that networks have; the second is
+    the mean of z^T P H P z over random signs z. In departure from the paper,
+    the number of z is not fixed: they are drawn until the standard error of
+    the mean is small enough, at least 10.
+
+    Args:
+        model: A compiled `keras.Model`, or an `Objective` instead of all data
+            and options.
+        x: Inputs, or batches; see `Objective`.
+        y: Targets.
+        sample_weight: Weights of examples.
+        rank: Columns of S, each of which costs two products; 0 for
+            Hutchinson's estimator, which has no first term.
+        gauss_newton: See `hessian_eigenvalues`.
+        max_probes: At most so many z, at least 2.
+        tolerance: The standard error is small enough if it is at most this
+            times the magnitude of the trace.
+        seed: Of the random signs.
+        verbose: 0 for silence, 1 for a progress bar on long work.
+        **options: Those of `Objective`.
+
+    Returns:
+        `HessianTrace`. If as many columns are asked for as there are weights,
+        the trace is exact and the standard error 0.
+
+    Raises:
+        ValueError: If an argument is not as said, or if the model is random
+            in the chosen mode or has no symmetric second derivatives.
+    """
+    if rank < 0 or max_probes < 2:
+        raise ValueError(
+            "`rank` must be at least 0 and `max_probes` at least 2. Received: "
+            f"rank={rank}, max_probes={max_probes}"
+        )
+    objective = objective_of(model, (x, y, sample_weight), options)
+    generator = np.random.default_rng(seed)
+    if not gauss_newton:
+        objective.check_symmetry(generator)
+    rank = min(rank, objective.size)
+    progress = Progress(2 * rank + max_probes, verbose)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        image = objective.product(vector, gauss_newton)
+        progress.advance()
+        return image.astype("float64")
+
+    trace, error, probes = estimate(
+        product, objective.size, rank, max_probes, tolerance, generator
+    )
+    progress.finish()
+    return HessianTrace(
+        trace=trace,
+        standard_error=error,
+        converged=bool(error <= tolerance * abs(trace)),
+        num_probes=probes,
+        gauss_newton=bool(gauss_newton),
+        **common(objective),
+    )
+
+
+def estimate(
+    product: Any,
+    size: int,
+    rank: int,
+    max_probes: int,
+    tolerance: float,
+    generator: np.random.Generator,
+) -> tuple[float, float, int]:
+    """Return the trace of a symmetric matrix, its error, and the probes.
+
+    Args:
+        product: Returns the matrix times a vector, in float64.
+        size: Of the matrix.
+        rank: At most `size`.
+        max_probes: At least 2.
+        tolerance: Relative to the trace.
+        generator: Draws signs.
+
+    Returns:
+        Trace, standard error, number of probes.
+    """
+
+    def signs() -> np.ndarray:
+        return generator.choice((-1.0, 1.0), size)
+
+    exact, basis = 0.0, np.zeros((size, 0))
+    if rank:
+        sketch = np.stack([product(signs()) for _ in range(rank)], axis=1)
+        basis = np.linalg.qr(sketch)[0]
+        exact = sum(float(q @ product(q)) for q in basis.T)
+    if rank == size:
+        return exact, 0.0, 0
+    samples: list[float] = []
+    while True:
+        probe = signs()
+        probe -= basis @ (basis.T @ probe)
+        samples.append(float(probe @ product(probe)))
+        count = len(samples)
+        if count < min(MIN_PROBES, max_probes):
+            continue
+        trace = exact + float(np.mean(samples))
+        error = float(np.std(samples, ddof=1)) / math.sqrt(count)
+        if error <= tolerance * abs(trace) or count == max_probes:
+            return trace, error, count

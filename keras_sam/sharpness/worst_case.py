@@ -1,0 +1,220 @@
+"""How high the loss rises at most within a radius."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sam.sharpness.objective import Objective
+from keras_sam.sharpness.objective import objective_of
+from keras_sam.sharpness.progress import Progress
+from keras_sam.sharpness.results import Result
+from keras_sam.sharpness.results import common
+from keras_sam.types import Batch
+
+MOMENTUM = 0.75
+"""Of Auto-PGD: how much of a step is new; the rest repeats the last one."""
+ENOUGH = 0.75
+"""Of Auto-PGD: the step is halved if fewer steps than this raised the loss."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class WorstCaseSharpness(Result):
+    """The largest rise of the loss that was found within a radius.
+
+    Attributes:
+        sharpness: The mean over batches, weighted by their size, of the
+            largest L(w + e) - L(w) found, >= 0. A lower bound of the maximum.
+        one_step: The same for SAM's own perturbation, one step along the
+            gradient.
+        per_batch: Shape `(num_batches,)`.
+        rho: The radius.
+        norm: `"l2"` or `"linf"`.
+        adaptive: Whether e is measured relative to the weights.
+        steps: How many steps of ascent.
+        batch_size: The size of the first batch, the m of m-sharpness.
+    """
+
+    sharpness: float
+    one_step: float
+    per_batch: np.ndarray
+    rho: float
+    norm: str
+    adaptive: bool
+    steps: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        name = "adaptive " * self.adaptive + self.norm
+        return (
+            f"worst-case sharpness within {self.rho:.4g} ({name}): "
+            f"{self.sharpness:.6g}\n"
+            f"{self.steps} steps of ascent, batches of {self.batch_size}; "
+            f"SAM's one step: {self.one_step:.6g}\n{self.heading()}"
+        )
+
+
+def worst_case_sharpness(
+    model: keras.Model | Objective,
+    x: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    rho: float = 0.05,
+    norm: str = "l2",
+    adaptive: bool = False,
+    steps: int = 20,
+    verbose: int = 1,
+    **options: Any,
+) -> WorstCaseSharpness:
+    """Return how much the loss rises at most within a radius of the weights.
+
+    For each batch by itself, so that it is m-sharpness with m the batch size,
+    the loss is climbed by Auto-PGD (Croce and Hein, 2020,
+    https://arxiv.org/abs/2003.01690, algorithm 1) as Andriushchenko et al.
+    (2023, https://arxiv.org/abs/2302.07011) do. The first point is the
+    perturbation of SAM (ASAM if `adaptive`) at this radius, and the best point
+    counts: the result is never below SAM's own rise. It is not known to say
+    how well a model generalizes; see that paper.
+
+    Args:
+        model: A compiled `keras.Model`, or an `Objective` instead of all data
+            and options.
+        x: Inputs, or batches; see `Objective`.
+        y: Targets.
+        sample_weight: Weights of examples.
+        rho: The radius, above 0. The paper has 0.25 to 2 for `"l2"` and 0.0005
+            to 0.004 for `"linf"`, for a ResNet-18 on CIFAR-10.
+        norm: `"l2"` or `"linf"`, in which e is at most `rho` long.
+        adaptive: Measure e / |w|, elementwise, in place of e. Weights of zero
+            are not moved.
+        steps: Steps of ascent, at least 1.
+        verbose: 0 for silence, 1 for a progress bar on long work.
+        **options: Those of `Objective`: `variables`, `training`, `loss`,
+            `batch_size`, which is m.
+
+    Returns:
+        `WorstCaseSharpness`.
+
+    Raises:
+        ValueError: If an argument is not as said, or if the model is random
+            in the chosen mode.
+    """
+    check_radius(rho, norm)
+    if steps < 1:
+        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    objective = objective_of(model, (x, y, sample_weight), options)
+    progress = Progress(len(objective.batches), verbose)
+    rises, firsts = [], []
+    for batch, _ in objective.batches:
+        ball = Ball(objective, rho, norm, adaptive)
+        best, first = climb(objective, batch, ball, steps)
+        rises.append(best)
+        firsts.append(first)
+        progress.advance()
+    shares = [share for _, share in objective.batches]
+    return WorstCaseSharpness(
+        sharpness=float(np.dot(shares, rises)),
+        one_step=float(np.dot(shares, firsts)),
+        per_batch=np.array(rises),
+        rho=float(rho),
+        norm=norm,
+        adaptive=bool(adaptive),
+        steps=steps,
+        batch_size=round(shares[0] * objective.num_examples),
+        **common(objective),
+    )
+
+
+def check_radius(rho: float, norm: str) -> None:
+    """Check a radius and the name of a norm.
+
+    Raises:
+        ValueError: If they are not as said.
+    """
+    if not 0 < rho < math.inf or norm not in ("l2", "linf"):
+        raise ValueError(
+            '`rho` must be a finite number above 0, and `norm` "l2" or '
+            f'"linf". Received: rho={rho!r}, norm={norm!r}'
+        )
+
+
+class Ball:
+    """The points u with a norm of at most rho; the weights are w + T u.
+
+    T is 1, or |w| for the adaptive form.
+    """
+
+    def __init__(
+        self, objective: Objective, rho: float, norm: str, adaptive: bool
+    ) -> None:
+        self._weights = objective.weights.astype("float64")
+        self._scale = np.abs(self._weights) if adaptive else 1.0
+        self._rho = rho
+        self._norm = norm
+
+    def point(self, inside: np.ndarray) -> np.ndarray:
+        """Return w + T u."""
+        return self._weights + self._scale * inside
+
+    def steepest(self, gradient: np.ndarray) -> np.ndarray:
+        """Return the u of norm rho along which the loss rises fastest."""
+        slope = self._scale * gradient.astype("float64")
+        if self._norm == "linf":
+            return self._rho * np.sign(slope)
+        size = np.linalg.norm(slope)
+        return slope * (self._rho / size) if size else slope
+
+    def project(self, u: np.ndarray) -> np.ndarray:
+        """Return the nearest u in the ball."""
+        if self._norm == "linf":
+            return np.clip(u, -self._rho, self._rho)
+        size = np.linalg.norm(u)
+        return u * (self._rho / size) if size > self._rho else u
+
+
+def climb(
+    objective: Objective, batch: Batch, ball: Ball, steps: int
+) -> tuple[float, float]:
+    """Return the largest rise found on a batch, and that of the first step."""
+    start = np.zeros(objective.size)
+
+    def at(u: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, slope = objective.loss_and_gradient(ball.point(u), batch)
+        # A loss that overflows is no reason to go on from there.
+        return (loss if math.isfinite(loss) else -math.inf), slope
+
+    base, slope = at(start)
+    last, now = start, ball.steepest(slope)
+    loss, slope = at(now)
+    first = loss - base
+    best = (base, start, None) if base > loss else (loss, now, slope)
+    checks = set(checkpoints(steps))
+    pace, rose, since, before = 2.0, 0, 0, (2.0, best[0])
+    for step in range(1, steps):
+        target = ball.project(now + pace * ball.steepest(slope))
+        target = now + MOMENTUM * (target - now)
+        target = ball.project(target + (1 - MOMENTUM) * (now - last))
+        last, now, previous = now, target, loss
+        loss, slope = at(now)
+        rose, since = rose + (loss > previous), since + 1
+        if loss > best[0]:
+            best = (loss, now, slope)
+        if step in checks:
+            is_stuck = before == (pace, best[0])
+            before = (pace, best[0])
+            if rose < ENOUGH * since or is_stuck:
+                pace, loss, last, now = pace / 2, best[0], best[1], best[1]
+                slope = at(now)[1] if best[2] is None else best[2]
+            rose = since = 0
+    return max(best[0] - base, 0.0), first
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the steps at which Auto-PGD thinks about halving its step."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return [math.ceil(share * steps) for share in shares[1:] if share <= 1]

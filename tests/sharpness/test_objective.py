@@ -1,0 +1,247 @@
+"""Data, selection, and what a measure leaves alone."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sam
+from keras_sam import sharpness
+from tests.sharpness import dense
+
+
+def network(*more):
+    keras.utils.set_random_seed(1)
+    return dense.model(
+        layers.Dense(4, activation="tanh", name="first"),
+        layers.BatchNormalization(name="norm"),
+        *more,
+        layers.Dense(3, activation="softmax", name="last"),
+        loss="sparse_categorical_crossentropy",
+        size=3,
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return self.x[8 * i : 8 * i + 8], self.y[8 * i : 8 * i + 8]
+
+
+def test_loss_is_that_of_evaluate_for_every_kind_of_data():
+    x, y = dense.label_data()
+    model = network()
+    expected = model.evaluate(x, y, verbose=0)
+    pairs = [(x[:13], y[:13]), (x[13:], y[13:])]
+    for data in ((x, y), (Batches(x, y),), (iter(pairs),)):
+        objective = sharpness.Objective(model, *data, batch_size=8)
+        assert objective.value == pytest.approx(expected, rel=1e-6)
+        assert objective.num_examples == 20
+
+
+def test_loss_may_be_given():
+    x, y = dense.label_data()
+    model = network()
+    expected = model.evaluate(x, y, verbose=0)
+    plain = keras.Model(model.inputs, model.outputs)
+    for loss in (
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(),
+    ):
+        objective = sharpness.Objective(plain, x, y, loss=loss)
+        assert objective.value == pytest.approx(expected, rel=1e-6)
+
+
+def test_other_weights_are_constants():
+    x, y = dense.label_data()
+    model = network()
+    whole = dense.hessian(dense.objective(model, x, y))
+    part = dense.objective(model, x, y, variables="last")
+    # 12 + 4 weights of the first layer, 4 + 4 of the normalization.
+    assert dense.hessian(part) == pytest.approx(whole[24:, 24:], abs=1e-6)
+    sizes = {
+        "no_norm_no_bias": 24,
+        "norm_only": 8,
+        model.layers[0]: 16,
+        ("first", "last"): 31,
+        (lambda variable: variable.name == "bias"): 7,
+    }
+    for variables, size in sizes.items():
+        found = dense.objective(model, x, y, variables=variables)
+        assert found.size == size
+
+
+def state_of(model):
+    variables = [
+        *model.variables,
+        *model.optimizer.variables,
+        *model.metrics_variables,
+    ]
+    return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_is_written(training):
+    x, y = dense.label_data()
+    model = network()
+    model.fit(x, y, epochs=1, verbose=0)
+    before = state_of(model)
+    objective = sharpness.Objective(model, x, y, training=training)
+    sharpness.hessian_trace(objective, rank=2, max_probes=2)
+    sharpness.worst_case_sharpness(objective, steps=2)
+    sharpness.loss_line(objective, num_points=3)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    objective.flatten = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        sharpness.hessian_eigenvalues(objective, k=1)
+    for a, b in zip(before, state_of(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_mode_uses_the_statistics_of_the_batch():
+    x, y = dense.label_data()
+    model = network()
+    model.get_layer("norm").moving_mean.assign(np.full(4, 5.0))
+    values = [
+        sharpness.Objective(model, x, y, training=training).value
+        for training in (False, True)
+    ]
+    assert values[0] != pytest.approx(values[1], rel=0.05)
+
+
+def test_random_model_is_refused_by_the_name_of_the_layer():
+    x, y = dense.label_data()
+    model = network(layers.Dropout(0.5, name="noisy"))
+    sharpness.Objective(model, x, y)
+    with pytest.raises(ValueError, match="'noisy' draws random numbers"):
+        sharpness.Objective(model, x, y, training=True)
+
+
+class Unseeded(layers.Layer):
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs))
+
+
+def test_model_that_draws_from_the_global_seed_is_refused():
+    x, y = dense.label_data()
+    with pytest.raises(ValueError, match=r"without a `SeedGenerator`"):
+        sharpness.Objective(network(Unseeded()), x, y)
+
+
+@keras.ops.custom_gradient
+def with_wrong_gradient(x):
+    def gradient(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream
+        return upstream * keras.ops.sin(3 * keras.ops.flip(x, axis=-1))
+
+    return x, gradient
+
+
+class WithWrongGradient(layers.Layer):
+    """Has a gradient that is not one of any function."""
+
+    def call(self, inputs):
+        return with_wrong_gradient(inputs)
+
+
+def test_second_derivatives_that_are_not_symmetric_are_refused():
+    x, y = dense.label_data()
+    model = network(WithWrongGradient())
+    for function in (
+        sharpness.hessian_eigenvalues,
+        sharpness.hessian_trace,
+        sharpness.spectral_density,
+    ):
+        with pytest.raises(ValueError, match="are not symmetric"):
+            function(model, x, y)
+    sharpness.hessian_eigenvalues(model, x, y, k=1, gauss_newton=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y": np.zeros(3)}, "must have the same length"),
+        ({"batch_size": 0}, "`batch_size` must be"),
+        ({"variables": "second"}, "`variables` must name layers"),
+        ({"variables": lambda v: False}, "`variables` must select"),
+        ({"x": 3, "y": None}, "`x` must be an array"),
+        ({"x": [], "y": None}, "at least one example"),
+    ],
+)
+def test_bad_argument_is_refused(options, message):
+    x, y = dense.label_data()
+    with pytest.raises(ValueError, match=message):
+        sharpness.Objective(network(), **{"x": x, "y": y, **options})
+
+
+def test_model_without_a_loss_is_refused():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="must be compiled with a loss"):
+        sharpness.Objective(model, *dense.label_data())
+
+
+def test_result_prints_plots_and_comes_back_from_json(tmp_path):
+    import matplotlib
+
+    matplotlib.use("agg")
+    objective = sharpness.Objective(network(), *dense.label_data())
+    results = [
+        sharpness.hessian_eigenvalues(objective, k=2),
+        sharpness.hessian_trace(objective, rank=2, max_probes=10),
+        sharpness.spectral_density(objective, steps=5, num_probes=2),
+        sharpness.worst_case_sharpness(objective, steps=2),
+        sharpness.average_sharpness(objective, num_draws=2),
+        sharpness.loss_line(objective, num_points=3),
+        sharpness.loss_surface(objective, num_points=3),
+    ]
+    for result in results:
+        assert "20 examples, inference mode" in str(result)
+        result.plot()
+        path = tmp_path / "result.json"
+        result.save(path)
+        assert json.loads(path.read_text())["num_examples"] == 20
+        loaded = sharpness.load(path)
+        assert type(loaded) is type(result)
+        for name, value in vars(result).items():
+            np.testing.assert_array_equal(getattr(loaded, name), value)
+        with pytest.raises(AttributeError):
+            result.loss = 0.0
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="must be a saved result"):
+        sharpness.load(path)
+    matplotlib.pyplot.close("all")
+
+
+def test_several_radii_are_drawn_in_their_order():
+    objective = sharpness.Objective(network(), *dense.label_data())
+    results = [
+        sharpness.average_sharpness(objective, rho=rho, num_draws=2)
+        for rho in (0.2, 0.1)
+    ]
+    axis = keras_sam.plots.average_sharpness(results)
+    assert axis.lines[0].get_xdata().tolist() == [0.1, 0.2]
+
+
+def test_products_are_compiled_once():
+    x, y = dense.label_data()
+    objective = dense.objective(network(), x, y)
+    calls = []
+    evaluate = objective._evaluate
+    objective._evaluate = lambda *a: calls.append(1) or evaluate(*a)
+    direction = np.ones(objective.size, "float32")
+    for _ in range(5):
+        objective.product(direction)
+    if keras.backend.backend() != "torch":
+        # Batches of 8 and, last, of 4 examples.
+        assert len(calls) == 2

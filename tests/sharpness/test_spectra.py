@@ -1,0 +1,246 @@
+"""Lanczos, trace and density on matrices that are known."""
+
+import numpy as np
+import pytest
+from keras import layers
+from scipy.sparse.linalg import eigsh
+
+from keras_sam import sharpness
+from keras_sam.sharpness import density
+from keras_sam.sharpness import eigenvalues
+from keras_sam.sharpness import trace
+from tests.sharpness import dense
+
+
+class Space:
+    """What Lanczos has to know of vectors."""
+
+    def __init__(self, size):
+        self.size = size
+        self.dtype = np.dtype("float64")
+
+
+def matrix(size=60, seed=0):
+    """Return a symmetric matrix with a few large eigenvalues."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=size)
+    values[:4] = 40, 25, 15, -20
+    basis = np.linalg.qr(generator.normal(size=(size, size)))[0]
+    return basis @ np.diag(values) @ basis.T, values
+
+
+@pytest.mark.parametrize("which", ["LA", "SA", "LM"])
+def test_outermost_eigenvalues_are_those_of_scipy(which):
+    a, _ = matrix()
+    found, vectors = eigenvalues.outermost(
+        lambda v: a @ v,
+        Space(60),
+        5,
+        which,
+        60,
+        1e-10,
+        np.random.default_rng(0),
+    )
+    expected = eigsh(a, 5, which=which, return_eigenvectors=False)
+    assert np.sort(found) == pytest.approx(np.sort(expected), rel=1e-9)
+    assert a @ vectors.T == pytest.approx(vectors.T * found, abs=1e-7)
+
+
+def test_lanczos_stops_when_the_residuals_are_small():
+    a, _ = matrix(size=400)
+    products = []
+    eigenvalues.outermost(
+        lambda v: products.append(1) or a @ v,
+        Space(400),
+        1,
+        "LA",
+        400,
+        1e-4,
+        np.random.default_rng(0),
+    )
+    assert len(products) < 40
+
+
+def test_equal_eigenvalues_are_found_if_steps_suffice():
+    values = np.array([3.0, 3.0, 2.0, 2.0, 1.0, 1.0])
+    found, _ = eigenvalues.outermost(
+        lambda v: values * v,
+        Space(6),
+        4,
+        "LA",
+        6,
+        1e-10,
+        np.random.default_rng(0),
+    )
+    assert found == pytest.approx([3, 3, 2, 2])
+
+
+def test_no_eigenvalue_is_counted_twice_in_float32():
+    """Without re-orthogonalization copies of the largest appear."""
+    values = np.linspace(0, 1, 300).astype("float32") ** 8
+    space = Space(300)
+    space.dtype = np.dtype("float32")
+    found, _ = eigenvalues.outermost(
+        lambda v: values * v,
+        space,
+        5,
+        "LA",
+        120,
+        0.0,
+        np.random.default_rng(0),
+    )
+    assert found == pytest.approx(np.sort(values)[:-6:-1], abs=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 10])
+def test_trace_is_within_its_error(rank):
+    a, values = matrix()
+    scores = []
+    for seed in range(200):
+        found, error, count = trace.estimate(
+            lambda v: a @ v, 60, rank, 30, 0.0, np.random.default_rng(seed)
+        )
+        assert count == 30
+        scores.append((found - values.sum()) / error)
+    # The mean of 200 scores of variance 1, and that variance: 4 deviations.
+    assert abs(np.mean(scores)) < 4 / np.sqrt(200)
+    assert np.std(scores) == pytest.approx(1, abs=0.2)
+
+
+def test_deflation_lowers_the_error():
+    a, _ = matrix()
+    errors = [
+        trace.estimate(
+            lambda v: a @ v, 60, rank, 30, 0.0, np.random.default_rng(0)
+        )[1]
+        for rank in (0, 10)
+    ]
+    assert errors[1] < errors[0] / 2
+
+
+def test_trace_stops_at_the_error_that_was_asked_for():
+    a, values = matrix()
+    shifted = a + 10 * np.eye(60)
+    found, error, count = trace.estimate(
+        lambda v: shifted @ v, 60, 0, 1000, 0.01, np.random.default_rng(0)
+    )
+    assert 10 < count < 1000
+    assert error <= 0.01 * found
+    assert found == pytest.approx(values.sum() + 600, abs=4 * error)
+
+
+def test_trace_of_full_rank_is_exact():
+    a, values = matrix()
+    found = trace.estimate(
+        lambda v: a @ v, 60, 60, 10, 0.0, np.random.default_rng(0)
+    )
+    assert found == (pytest.approx(values.sum()), 0.0, 0)
+
+
+def gaussians(grid, values, width):
+    distance = (grid[:, None] - values) / width
+    heights = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
+    return heights.mean(axis=1)
+
+
+def test_density_is_right_on_average_and_knows_its_error():
+    a, values = matrix()
+    points = np.linspace(-24, 44, 60)
+    found, errors = [], []
+    for seed in range(40):
+        nodes, weights = density.quadrature(
+            lambda v: a @ v, Space(60), 30, 10, np.random.default_rng(seed)
+        )
+        grid, mean, error, _ = density.smooth(nodes, weights, 2.0, 600)
+        found.append(np.interp(points, grid, mean))
+        errors.append(np.interp(points, grid, error))
+    exact = gaussians(points, values, 2.0)
+    seen = exact > 1e-3 * exact.max()
+    spread = np.std(found, axis=0, ddof=1)[seen]
+    # The mean of 400 draws: 4 deviations.
+    gap = np.abs(np.mean(found, axis=0) - exact)[seen]
+    assert (gap < 4 * spread / np.sqrt(40)).all()
+    # A variance from 40 samples is right to a quarter.
+    claimed = np.sqrt(np.mean(np.square(errors), axis=0))[seen]
+    assert np.median(claimed / spread) == pytest.approx(1, abs=0.25)
+
+
+def test_density_integrates_to_one():
+    a, _ = matrix()
+    nodes, weights = density.quadrature(
+        lambda v: a @ v, Space(60), 30, 5, np.random.default_rng(0)
+    )
+    assert weights.sum(axis=1) == pytest.approx(1)
+    grid, found, _, width = density.smooth(nodes, weights, None, 2000)
+    assert width == pytest.approx((nodes.max() - nodes.min()) / 30)
+    # The grid ends 5 deviations beyond the outermost nodes.
+    assert np.trapezoid(found, grid) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    x, y = dense.label_data(num_examples=40, size=4)
+    model = dense.model(
+        layers.Dense(5, activation="tanh"),
+        layers.LayerNormalization(),
+        layers.Dense(3, activation="softmax"),
+        loss="sparse_categorical_crossentropy",
+        size=4,
+    )
+    objective = dense.objective(model, x, y)
+    return objective, np.linalg.eigvalsh(dense.hessian(objective))[::-1]
+
+
+def test_eigenvalues_of_a_model(measured):
+    objective, values = measured
+    result = sharpness.hessian_eigenvalues(objective, k=3)
+    assert result.converged.all()
+    assert result.eigenvalues == pytest.approx(values[:3], abs=1e-4)
+    assert (result.residuals <= 1e-4 * values[0]).all()
+    assert result.ratio == pytest.approx(values[0] / values[2], rel=1e-3)
+    smallest = sharpness.hessian_eigenvalues(objective, k=2, which="SA")
+    assert smallest.eigenvalues == pytest.approx(values[:-3:-1], abs=1e-4)
+
+
+def test_eigenvalue_that_has_not_converged_is_marked(measured):
+    objective, values = measured
+    result = sharpness.hessian_eigenvalues(objective, k=2, max_products=3)
+    assert not result.converged.all()
+    assert "not converged" in str(result)
+    # Whatever has converged: an eigenvalue is as near as the residual says.
+    for value, residual in zip(result.eigenvalues, result.residuals):
+        assert np.abs(values - value).min() <= residual + 1e-6
+
+
+def test_trace_of_a_model(measured):
+    objective, values = measured
+    result = sharpness.hessian_trace(objective, tolerance=0.02)
+    assert result.trace == pytest.approx(
+        values.sum(), abs=4 * result.standard_error + 1e-5
+    )
+
+
+def test_density_of_a_model(measured):
+    objective, values = measured
+    result = sharpness.spectral_density(objective, num_probes=5)
+    assert result.ritz_values.shape == (5, objective.size)
+    # With as many steps as weights the nodes are the eigenvalues.
+    assert result.ritz_values.max() == pytest.approx(values[0], abs=1e-4)
+    share = (values < -result.width).mean()
+    assert result.negative_share == pytest.approx(share, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (sharpness.hessian_eigenvalues, {"k": 0}, "`k` must be"),
+        (sharpness.hessian_eigenvalues, {"which": "BE"}, "`which` must be"),
+        (sharpness.hessian_trace, {"rank": -1}, "`rank` must be"),
+        (sharpness.hessian_trace, {"max_probes": 1}, "`max_probes` at"),
+        (sharpness.spectral_density, {"num_probes": 1}, "`num_probes` at"),
+        (sharpness.spectral_density, {"width": 0}, "`width` above"),
+    ],
+)
+def test_bad_argument_is_refused(measured, function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(measured[0], **arguments)
