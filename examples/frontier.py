@@ -482,7 +482,7 @@ def main() -> None:
     elif not arguments.report:
         task = cifar10(arguments.images, 4000, 5000)
         if arguments.costs:
-            timings.write_text(json.dumps(costs(task, 7), indent=1))
+            timings.write_text(json.dumps(costs(task, 5), indent=1))
         else:
             run([digits(), task], tuple(arguments.seeds), arguments.records)
     cost = json.loads(timings.read_text()) if timings.exists() else {}

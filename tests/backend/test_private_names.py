@@ -149,17 +149,6 @@ def test_symbolic_build_creates_the_variables_of_metrics(model):
     assert len(model.metrics_variables) == 4
 
 
-def test_maybe_symbolic_build_is_how_fit_builds(model, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        model,
-        "_maybe_symbolic_build",
-        lambda iterator=None, data_batch=None: calls.append(iterator),
-    )
-    model.fit(np.zeros((1, 2)), np.zeros((1, 1)), verbose=0)
-    assert len(calls) == 1 and calls[0] is not None
-
-
 def test_losses_override_replaces_losses_if_there_are_any(model):
     assert float(model.losses[0]) > 0
     model._losses_override = [7.0]
