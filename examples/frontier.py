@@ -450,7 +450,7 @@ def draw(
     axis.set_xlabel("time of a training run, relative to plain SGD")
     axis.set_ylabel("clean test accuracy, %")
     axis.set_title(
-        f"CIFAR-10, 5,000 images, {NOISE:.0%} of the labels drawn at random: "
+        f"CIFAR-10, 4,000 images, {NOISE:.0%} of the labels drawn at random: "
         "mean and range over seeds"
     )
     axis.spines[["top", "right"]].set_visible(False)
