@@ -7,6 +7,7 @@ below about 1e-19 counts as the zero vector.
 
 import functools
 import math
+from collections.abc import Iterable
 
 import keras
 from keras import ops
@@ -57,16 +58,15 @@ def multiply(first: Vector, second: Vector) -> Vector:
 
 def dot(first: Vector, second: Vector) -> Tensor:
     """Return the inner product, a scalar; 0 for empty vectors."""
-    products = (
-        ops.sum(ops.multiply(_accumulable(a), _accumulable(b)))
+    return _total(
+        ops.multiply(_accumulable(a), _accumulable(b))
         for a, b in zip(first, second)
     )
-    return functools.reduce(ops.add, products, ops.zeros((), "float32"))
 
 
 def norm(vector: Vector) -> Tensor:
     """Return the Euclidean norm over all elements of all tensors, a scalar."""
-    return ops.sqrt(dot(vector, vector))
+    return ops.sqrt(_total(ops.square(_accumulable(t)) for t in vector))
 
 
 def with_norm(length: Tensor, vector: Vector) -> Vector:
@@ -82,6 +82,11 @@ def with_norm(length: Tensor, vector: Vector) -> Vector:
     quotient = length / ops.where(is_zero, 1.0, size)
     quotient = ops.where(ops.isfinite(size), quotient, math.nan)
     return scale(ops.where(is_zero, 0.0, quotient), vector)
+
+
+def _total(tensors: Iterable[Tensor]) -> Tensor:
+    sums = (ops.sum(tensor) for tensor in tensors)
+    return functools.reduce(ops.add, sums, ops.zeros((), "float32"))
 
 
 def _accumulable(tensor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from keras_sam.types import Weight
 class MomentumSAM(Method):
     """Perturb along the coming update, at the cost of a plain step.
 
-    `e = -rho * m / ||m||`, where `m` is the moving average of the gradients
+    `e = -rho * m / ||m||` with `m = momentum * m + h`, the sum of the gradients
     that the optimizer's momentum is made of too. There is one pass, at w + e.
     The sign is meant: this looks ahead along the momentum rather than climbs.
     At the first step `m` is zero and so is `e`.
@@ -67,7 +67,7 @@ class MomentumSAM(Method):
         state: State,
     ) -> Vector:
         del gradients, weights
-        return vectors.scale(-1.0, vectors.with_norm(rho, state["momentum"]))
+        return vectors.with_norm(-rho, state["momentum"])
 
     def next_state(
         self,
@@ -76,6 +76,5 @@ class MomentumSAM(Method):
         state: State,
     ) -> State:
         del perturbed_gradients
-        return {
-            "momentum": vectors.mix(self.momentum, state["momentum"], gradients)
-        }
+        kept = vectors.scale(self.momentum, state["momentum"])
+        return {"momentum": vectors.add(kept, gradients)}
