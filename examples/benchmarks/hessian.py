@@ -12,8 +12,8 @@ r"""Measure what a Hessian-vector product costs, against a gradient.
 - Memory: how much the resident memory of the process grows from the 50th to
   the last of many products.
 
-It takes less than 4 minutes on two CPU cores. Expected: a ratio of at most 3, one
-trace, less than 10 s, and no growth.
+It takes less than 4 minutes on two CPU cores. Expected: a ratio of at most 3,
+one trace, less than 10 s, and no growth.
 """
 
 import argparse
