@@ -31,6 +31,16 @@ LEAVES = {
         ["out.png", "records.jsonl"],
         ["SGD", "SAM", "largest eigenvalue"],
     ),
+    "measure_sharpness.py": (
+        ["--output", "out.png"],
+        ["out.png"],
+        ["largest eigenvalue", "worst-case sharpness at 0.5", "SAMModel"],
+    ),
+    "benchmarks/hessian.py": (
+        [],
+        [],
+        ["| one product |", "| copies of the weights |"],
+    ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
     "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),
     "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),

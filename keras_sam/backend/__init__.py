@@ -28,7 +28,7 @@ Private Keras names that this folder relies on, each covered by
 | `get_device` | which device PyTorch runs on |
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
-| `global_seed_generator` | made before a step of PyTorch, not in it |
+| `global_seed_generator` | made before a pass, not in it |
 | `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 
@@ -49,6 +49,7 @@ from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of
+from keras_sam.backend.keras_private import made_global_seed_variable
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss

@@ -1,6 +1,7 @@
 """Private Keras API behind names of our own; `__init__.py` lists it."""
 
 import contextlib
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
 from keras.src.models.model import functional_init_arguments
+from keras.src.random.seed_generator import global_seed_generator
 from keras.src.saving import object_registration
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import python_utils
@@ -61,6 +63,18 @@ def global_seed_variables() -> list[keras.Variable]:
         return []
     generator = global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
+
+
+def made_global_seed_variable() -> keras.Variable:
+    """Return the state of the generator for unseeded random ops, made now.
+
+    Keras would make it in the middle of a pass, seeded from Python's, which is
+    left as it was.
+    """
+    before = random.getstate()
+    generator = global_seed_generator()
+    random.setstate(before)
+    return generator.state
 
 
 def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:

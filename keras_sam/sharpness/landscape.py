@@ -44,7 +44,7 @@ class Other:
         partner = {id(v): w for v, w in zip(own, other.weights)}
         self._state = objective.state
         self._ends = [
-            partner[id(v)].value
+            ops.stop_gradient(partner[id(v)].value)
             if id(v) in partner and not v.trainable and _is_float(v)
             else None
             for v in objective.constants

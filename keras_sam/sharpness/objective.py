@@ -77,13 +77,23 @@ class Objective:
         found = batches(x, y, sample_weight, batch_size)
         self.num_examples = sum(size for _, size in found)
         self.batches = [(b, n / self.num_examples) for b, n in found]
-        if model.compiled:
-            backend.build(model, tuple(found[0][0]))
+        self._build()
         self._loss = None if loss is None else keras.losses.get(loss)
         self._written: list[keras.Variable] = []
         self._place(positions(model, variables))
         self._compile()
         self.refresh()
+
+    def _build(self) -> None:
+        if not self.model.compiled:
+            return
+        try:
+            backend.build(self.model, tuple(self.batches[0][0]))
+        except ValueError:
+            # On JAX, Keras refuses draws from its global generator, unnamed.
+            if self.model.built:
+                randomness.refuse_draws(self.model, self.training, self._once)
+            raise
 
     def _place(self, chosen: list[int]) -> None:
         weights = self.model.trainable_variables
@@ -108,10 +118,17 @@ class Objective:
             ValueError: If the model is random, or its loss is not finite.
         """
         self.weights = self.flatten(v.value for v in self.variables)
-        self.state = [ops.copy(v.value) for v in self.constants]
+        self.state = [
+            ops.stop_gradient(ops.copy(v.value)) for v in self.constants
+        ]
         self._at = self.split(self.weights)
-        self.value = self.loss()
-        randomness.refuse(self.model, self._written, self.training)
+        try:
+            self.value = self.loss()
+        except ValueError:
+            # On JAX, Keras refuses draws from its global generator unnamed.
+            randomness.refuse_draws(self.model, self.training, self._once)
+            raise
+        randomness.refuse(self.model, self._written, self.training, self._once)
         if not math.isfinite(self.value):
             raise ValueError(
                 "The loss on these data is not finite. "
@@ -139,6 +156,11 @@ class Objective:
         self._slope = curvature.compiled(slope, is_jit)
         self._bend = curvature.compiled(bend, is_jit)
         self._gauss_newton = curvature.compiled(self._outer_product, is_jit)
+
+    def _once(self) -> None:
+        """Do a forward pass without a graph, and forget it."""
+        with StateScope():
+            curvature.predict(self.model, self.batches[0][0].x, self.training)
 
     def loss(self, point: Any = None, state: Any = None) -> float:
         """Return the mean loss at a flat vector; by default at the weights."""
@@ -216,10 +238,13 @@ class Objective:
 
     def _evaluate(self, weights: Vector, state: Vector, batch: Batch) -> Tensor:
         with self._scope(weights, state) as scope:
-            y_pred = curvature.predict(self.model, batch.x, self.training)
-            value = self._of_predictions(batch, y_pred)
+            value = backend.draw_purely(lambda: self._of_batch(batch))
         self._written = [variable for variable, _ in scope.updates()]
         return value
+
+    def _of_batch(self, batch: Batch) -> Tensor:
+        y_pred = curvature.predict(self.model, batch.x, self.training)
+        return self._of_predictions(batch, y_pred)
 
     def _of_predictions(self, batch: Batch, y_pred: Any) -> Tensor:
         x, y, sample_weight = batch

@@ -1,12 +1,22 @@
 """Refuses models whose loss is not a function of the weights alone."""
 
+import contextlib
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
 import keras
+import numpy as np
+from keras import ops
 
 from keras_sam import backend
 
 
 def refuse(
-    model: keras.Model, written: list[keras.Variable], training: bool
+    model: keras.Model,
+    written: list[keras.Variable],
+    training: bool,
+    evaluate: Callable[[], Any],
 ) -> None:
     """Raise if a forward pass advanced a seed, or wrote a weight.
 
@@ -14,20 +24,16 @@ def refuse(
         model: The model.
         written: What the pass would have written.
         training: The mode it ran in, for the message.
+        evaluate: Does the pass again, without a graph.
 
     Raises:
         ValueError: Naming the layer.
     """
-    owners = _owners(model)
+    is_seed = {id(seed) for seed in _seeds(model)}
+    if any(id(variable) in is_seed for variable in written):
+        refuse_draws(model, training, evaluate)
     trainable = {id(v) for v in model.trainable_variables}
     for variable in written:
-        if id(variable) in owners:
-            raise ValueError(
-                f"{owners[id(variable)]} draws random numbers with "
-                f"training={training}, so that the loss is not a function of "
-                "the weights. Measure with `training=False`, or replace it. "
-                f"Received: training={training}"
-            )
         if id(variable) in trainable:
             raise ValueError(
                 "A layer writes a trainable weight in its forward pass, so "
@@ -36,14 +42,59 @@ def refuse(
             )
 
 
-def _owners(model: keras.Model) -> dict[int, str]:
-    """Return who draws from a seed, by the identity of its variable."""
-    found = {
-        id(seed): "A layer without a `SeedGenerator` of its own"
-        for seed in backend.global_seed_variables()
-    }
-    for layer in backend.flatten_layers(model):
-        for value in vars(layer).values():
-            if isinstance(value, keras.random.SeedGenerator):
-                found[id(value.state)] = f"Layer '{layer.name}'"
-    return found
+def refuse_draws(
+    model: keras.Model, training: bool, evaluate: Callable[[], Any]
+) -> None:
+    """Raise if a pass draws random numbers.
+
+    Args:
+        model: The model.
+        training: The mode of the pass, for the message.
+        evaluate: Does the pass, without a graph.
+
+    Raises:
+        ValueError: Naming the innermost layer that draws.
+    """
+    seeds = _seeds(model)
+    drawing: list[str] = []
+
+    def watched(layer: keras.Layer) -> Callable[..., Any]:
+        call = layer.call
+
+        def watching(*args: Any, **kwargs: Any) -> Any:
+            before = _values(seeds)
+            result = backend.draw_purely(lambda: call(*args, **kwargs))
+            if not drawing and before != _values(seeds):
+                drawing.append(layer.name)
+            return result
+
+        return watching
+
+    with contextlib.ExitStack() as stack:
+        for layer in backend.flatten_layers(model):
+            stack.enter_context(
+                mock.patch.object(layer, "call", watched(layer))
+            )
+        evaluate()
+    if drawing:
+        raise ValueError(
+            f"Layer '{drawing[0]}' draws random numbers with "
+            f"training={training}, so that the loss is not a function of the "
+            "weights. Measure with `training=False`, or replace it. "
+            f"Received: training={training}"
+        )
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """Return the states of all generators that the model may draw from."""
+    others = {id(v) for v in [*model.weights, *model.metrics_variables]}
+    own = [v for v in model.variables if id(v) not in others]
+    return [
+        *own,
+        backend.made_global_seed_variable(),
+        *backend.global_seed_variables(),
+    ]
+
+
+def _values(seeds: list[keras.Variable]) -> list[bytes]:
+    return [np.asarray(ops.convert_to_numpy(v.value)).tobytes() for v in seeds]

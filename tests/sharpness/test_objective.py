@@ -132,11 +132,30 @@ class Unseeded(layers.Layer):
     def call(self, inputs):
         return inputs + keras.random.normal(keras.ops.shape(inputs))
 
+    def compute_output_shape(self, shape):
+        return shape
 
-def test_model_that_draws_from_the_global_seed_is_refused():
+
+class WithSeedsInAList(layers.Layer):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.seeds = [keras.random.SeedGenerator(1)]
+
+    def call(self, inputs):
+        return keras.random.dropout(inputs, 0.5, seed=self.seeds[0])
+
+
+@pytest.mark.parametrize("kind", [Unseeded, WithSeedsInAList])
+def test_layer_that_always_draws_is_refused_by_name(kind):
     x, y = dense.label_data()
-    with pytest.raises(ValueError, match=r"without a `SeedGenerator`"):
-        sharpness.Objective(network(Unseeded()), x, y)
+    inner = keras.Sequential(
+        [layers.Dropout(0.5), kind(name="noisy")], name="inner"
+    )
+    model = network(inner)
+    with pytest.raises(ValueError, match="'noisy' draws random numbers"):
+        sharpness.Objective(model, x, y)
+    # The search for the layer leaves nothing behind.
+    assert not any("call" in vars(layer) for layer in model.layers)
 
 
 @keras.ops.custom_gradient

@@ -1,4 +1,8 @@
-"""Products of a direction with second derivatives, forward over reverse."""
+"""Products of a direction with second derivatives, forward over reverse.
+
+Where a layer has a gradient of its own making, JAX has no forward mode and
+says so with a `TypeError`; then they are reverse over reverse.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -26,7 +30,11 @@ def hessian_product(
     function: Callable[[Vector], Tensor], weights: Vector, direction: Vector
 ) -> Vector:
     """Return the Hessian of `function` at `weights` times a direction."""
-    return jax.jvp(jax.grad(function), (weights,), (direction,))[1]
+    slope = jax.grad(function)
+    try:
+        return jax.jvp(slope, (weights,), (direction,))[1]
+    except TypeError:
+        return jax.vjp(slope, weights)[1](direction)[0]
 
 
 def gauss_newton_product(
@@ -47,12 +55,10 @@ def gauss_newton_product(
     Returns:
         A vector.
     """
-
-    def predict(weights: Vector) -> Any:
-        return network(weights)[0]
-
     predictions, back, auxiliary = jax.vjp(network, weights, has_aux=True)
-    _, change = jax.jvp(predict, (weights,), (direction,))
+    # J^T u is linear in u, and the transpose of that is J. Forward mode would
+    # be as fast, but there is none where a layer has a gradient of its own.
+    (change,) = jax.vjp(lambda u: back(u)[0], predictions)[1](direction)
     slope = jax.grad(lambda p: loss(p, auxiliary))
     _, bend = jax.jvp(slope, (predictions,), (change,))
     return back(bend)[0]

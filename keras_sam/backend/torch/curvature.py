@@ -15,9 +15,9 @@ from keras_sam.types import Vector
 
 
 def compiled(function: Callable[..., Any], jit_compile: bool) -> Any:
-    """Return the function itself: PyTorch runs it eagerly."""
+    """Return the function, which runs eagerly and keeps no graph after it."""
     del jit_compile
-    return function
+    return torch.no_grad()(function)
 
 
 def gradient(

@@ -1,7 +1,6 @@
 """PyTorch's own generators as variables: dropout without a seed uses them."""
 
 import functools
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,6 @@ import keras
 import torch
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.torch.core import get_device
-from keras.src.random.seed_generator import global_seed_generator
 
 from keras_sam.backend import keras_private
 from keras_sam.types import Tensor
@@ -61,33 +59,31 @@ class GeneratorState(keras.Variable):
 def global_seed_variables() -> list[keras.Variable]:
     """Return the states of the generators of random operations without a seed.
 
-    Keras would make its own in the middle of a pass, seeded from Python's,
-    which is left as it was.
+    That of Keras is made before a pass.
     """
-    if not keras_private.global_seed_variables():
-        before = random.getstate()
-        global_seed_generator()
-        random.setstate(before)
-    return [*keras_private.global_seed_variables(), *generator_states()]
+    return [keras_private.made_global_seed_variable(), *generator_states()]
 
 
 def draw_purely(function: Callable[[], Any]) -> Any:
     """Call a function that may draw random numbers.
 
     It draws from what the scope around it says, and leaves in the scope what
-    later draws start from. The generators themselves stay as they were.
+    later draws start from, if it draws at all. The generators themselves stay
+    as they were.
 
     Returns:
         What the function returns.
     """
     generators = generator_states()
     before = [generator.get() for generator in generators]
+    starts = [generator.value for generator in generators]
     try:
-        for generator in generators:
-            generator.set(generator.value)
+        for generator, start in zip(generators, starts):
+            generator.set(start)
         result = function()
-        for generator in generators:
-            generator.assign(generator.get())
+        for generator, start in zip(generators, starts):
+            if not torch.equal(generator.get(), start):
+                generator.assign(generator.get())
     finally:
         for generator, state in zip(generators, before):
             generator.set(state)

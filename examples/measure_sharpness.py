@@ -1,0 +1,137 @@
+r"""Is the minimum that SAM finds flatter? The two of the quickstart, compared.
+
+    python examples/measure_sharpness.py
+
+Trains the network of `quickstart.py` on digits with 40 % wrong labels, with and
+without SAM, one seed each, and measures both minima with
+`keras_sam.sharpness`, on the wrongly labelled training digits that they were
+trained on: the largest eigenvalue of the Hessian, its ratio to the fifth, the
+trace, and the worst-case sharpness at three radii. It prints a table and writes
+`measure_sharpness.png`, the loss around both on one scale.
+
+Expected: every measure lower with SAM, and the loss higher: without SAM the
+network has learned the wrong labels. Figures: `README.md` in this folder.
+
+It takes about half a minute on two CPU cores.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import quickstart
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from keras_sam import plots
+from keras_sam import sharpness
+
+RADII = (0.05, 0.25, 0.5)
+
+
+def train(epochs: int, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Return the data and the `quickstart.Run` of each method."""
+    data = quickstart.load_data(seed)
+    runs = {}
+    with Progress() as progress:
+        total = len(quickstart.METHODS) * epochs
+        task = progress.add_task("Training", total=total)
+        for method in quickstart.METHODS:
+            runs[method] = quickstart.train(
+                method, data, seed, epochs, progress, task
+            )
+    return data, runs
+
+
+def measure(model: keras.Model, data: Any) -> dict[str, str]:
+    """Return what is printed of one minimum, by name."""
+    objective = sharpness.Objective(
+        model, data.x_train, data.y_train, batch_size=512
+    )
+    eigenvalues = sharpness.hessian_eigenvalues(objective)
+    trace = sharpness.hessian_trace(objective)
+    found = {
+        "loss": f"{objective.value:.3g}",
+        "largest eigenvalue": f"{eigenvalues.eigenvalues[0]:.3g}",
+        "its ratio to the fifth": f"{eigenvalues.ratio:.3g}",
+        "trace": f"{trace.trace:.4g} ± {trace.standard_error:.2g}",
+    }
+    batches = sharpness.Objective(model, data.x_train, data.y_train)
+    for rho in RADII:
+        worst = sharpness.worst_case_sharpness(batches, rho=rho)
+        found[f"worst-case sharpness at {rho}"] = f"{worst.sharpness:.3g}"
+    return found
+
+
+def draw(runs: dict[str, Any], data: Any, num_points: int, path: Path) -> None:
+    """Write the picture of the loss around both minima."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    surfaces = {
+        method: sharpness.loss_surface(
+            run.model,
+            data.x_train,
+            data.y_train,
+            num_points=num_points,
+            batch_size=2048,
+        )
+        for method, run in runs.items()
+    }
+    highest = max(surface.losses.max() for surface in surfaces.values())
+    lowest = min(surface.losses.min() for surface in surfaces.values())
+    levels = np.linspace(lowest, highest, 25)
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="tight")
+    for axis, (method, surface) in zip(axes, surfaces.items()):
+        plots.loss_surface(surface, axis, levels=levels)
+        axis.set_title(method)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Train, measure, print the table, write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--output", type=Path, default=Path("measure_sharpness.png")
+    )
+    parser.add_argument("--smoke", action="store_true", help="one epoch, tiny")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.epochs = 1
+    started = time.perf_counter()
+    data, runs = train(arguments.epochs, arguments.seed)
+    if arguments.smoke:
+        data = quickstart.Data(*(part[:64] for part in vars(data).values()))
+    columns = {
+        method: {
+            "clean test accuracy": f"{100 * run.test_accuracy[-1]:.1f} %",
+            **measure(run.model, data),
+        }
+        for method, run in runs.items()
+    }
+    table = Table(title=f"{len(data.x_train)} training digits")
+    for name in ("measure", *columns):
+        table.add_column(name)
+    for name in columns[quickstart.METHODS[0]]:
+        table.add_row(name, *(column[name] for column in columns.values()))
+    console = Console(width=100)
+    console.print(table)
+    draw(runs, data, 3 if arguments.smoke else 21, arguments.output)
+    seconds = time.perf_counter() - started
+    console.print(f"Wrote {arguments.output} after {seconds:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
