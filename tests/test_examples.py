@@ -26,6 +26,16 @@ LEAVES = {
             "| extra copies of weights |",
         ],
     ),
+    "benchmarks/distribution.py": (
+        [],
+        [],
+        ["| replicas | mode | plain step |", "| 2 | XLA |"],
+    ),
+    "distributed.py": (
+        ["--strategy", "cpus"],
+        [],
+        ["strategy cpus, replicas 2", "clean test accuracy"],
+    ),
     "figure_3.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],

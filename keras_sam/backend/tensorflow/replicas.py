@@ -168,7 +168,7 @@ def local_batch(model: keras.Model, iterator: Any) -> Any:
     """Return what one replica of this worker is given of the first batch.
 
     To build a model, Keras averages the batch over replicas, which fails where
-    they are on several workers.
+    they are on several workers, or have shards of different size.
 
     Args:
         model: A model.

@@ -76,7 +76,7 @@ class Trainer(keras.Model):
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
-        if iterator is not None and replicas.has_several_workers(self):
+        if iterator is not None and replicas.has_replicas(self):
             iterator, data_batch = None, replicas.local_batch(self, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
 
