@@ -23,7 +23,7 @@ better, and nothing but the strategy changes from one machine to another.
   environment names one, else `gpus` if there are several, else `one`.
 
 It prints the number of replicas and the clean test accuracy. On two CPU cores
-the digits take about a minute; `one` and `cpus` were run there, `gpus` with
+the time was not measured; `one` and `cpus` ran with `--smoke`, `gpus` with
 several and `tpu` never. `--smoke` trains on a few digits.
 """
 

@@ -14,8 +14,8 @@ sharpness-aware model: as many, because a replica perturbs by its own gradient.
 The network is 784-1024-1024-10, 64 examples for each replica. Both logical CPUs
 share the cores, so that times are to be compared within a row only.
 
-It takes about 3 minutes on two CPU cores. Expected: ratios of at most 2.05 and
-the same number of all-reduces; see README.md, "What a step costs".
+It takes more than 3 minutes on two CPU cores. Expected: ratios of at most
+2.05 and the same number of all-reduces; see README.md, "What a step costs".
 """
 
 import argparse
