@@ -1,4 +1,4 @@
-"""What an experiment is: one frozen dataclass, all of whose fields can be set."""
+"""What an experiment is: a frozen dataclass whose fields can be set."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a run leaves while it goes on: a bar, JSON lines, weights to go on with."""
+"""What a run leaves while it goes on: a bar, JSON lines, weights."""
 
 import importlib.util
 import json

@@ -1,7 +1,7 @@
 """The experiments of the SAM paper, with the test errors that it prints.
 
-[Foret et al., 2021](https://arxiv.org/abs/2010.01412). Where the paper is silent
-the settings are those of the authors' code; what neither says (the epochs on
+[Foret et al., 2021](https://arxiv.org/abs/2010.01412). Where it is silent the
+settings are those of the authors' code; what neither says (the epochs on
 SVHN and Fashion-MNIST, the depth of PyramidNet, the optimizer of the label
 noise experiments, the radii of fine-tuning) is a choice made here: 200 epochs,
 depth 272, the optimizer of CIFAR-10, a radius of 0.05.
@@ -54,10 +54,10 @@ cifar10  shake-shake    2.7±0.1  2.3±<0.1 2.3±0.1 2.0±<0.1 1.9±0.1 1.6±<0.
 cifar10  pyramid-net    4.0±0.1  2.7±0.1  2.5±0.1 1.9±0.1  1.9±0.1  1.6±0.1 .05
 cifar10  shake-drop     2.5±0.1  2.1±0.1  1.9±0.1 1.6±<0.1 1.6±<0.1 1.4±<0.1 .05
 cifar100 wrn-28-10-200  18.8±0.2 16.5±0.2 16.9±0.1 14.9±0.2 15.8±0.2 13.6±0.2 .1
-cifar100 wrn-28-10-1800 19.1±0.1 16.3±0.2 17.4±0.1 14.0±0.1 16.1±0.2 12.8±0.2 .1
-cifar100 shake-shake    17.0±0.1 15.1±0.1 15.7±0.2 14.2±0.2 14.1±0.2 12.8±0.1 .05
-cifar100 pyramid-net    19.7±0.3 14.6±0.4 16.4±0.1 12.6±0.2 14.6±0.1 11.6±0.1 .2
-cifar100 shake-drop     14.5±0.1 13.3±0.1 11.8±0.2 11.3±0.1 10.6±0.1 10.3±0.1 .05
+cifar100 wrn-28-10-1800 19.1±.1 16.3±.2 17.4±.1 14.0±.1 16.1±.2 12.8±.2 .1
+cifar100 shake-shake    17.0±.1 15.1±.1 15.7±.2 14.2±.2 14.1±.2 12.8±.1 .05
+cifar100 pyramid-net    19.7±.3 14.6±.4 16.4±.1 12.6±.2 14.6±.1 11.6±.1 .2
+cifar100 shake-drop     14.5±.1 13.3±.1 11.8±.2 11.3±.1 10.6±.1 10.3±.1 .05
 """
 
 # Table 5: error without and with SAM, rho.
@@ -85,8 +85,8 @@ ResNet152 200 20.3(5.39) 18.5(4.37)
 ResNet152 400 20.9(5.84) 18.4(4.35)
 """
 
-# Table 3: error without and with SAM of EfficientNet-B7, then of L2; the name in
-# tensorflow-datasets, or `folder`; training images, classes.
+# Table 3: error without and with SAM of EfficientNet-B7, then of L2, for which
+# `weights` has to be a file; the name in tensorflow-datasets, or `folder`.
 _FINE_TUNING = """
 aircraft  folder            8.15 6.80  5.80  4.82
 flowers   oxford_flowers102 1.16 0.63  0.40  0.35
@@ -111,7 +111,8 @@ _NUM_TRAIN = {
 }
 _STEPS = 5000
 
-# Table 4: error of SGD, mixup, bootstrap with mixup, SAM, bootstrap with SAM; rho.
+# Table 4: error of SGD, mixup, bootstrap with mixup, SAM, bootstrap with SAM,
+# and rho.
 _LABEL_NOISE = """
 20 15.2  7.0  6.7  4.9  4.6 0.1
 40 31.2 10.0  8.0  6.6  5.8 0.1
@@ -146,9 +147,11 @@ def _cifar() -> list[Experiment]:
         if (dataset, recipe) == ("cifar100", "shake-drop"):
             settings = {**settings, "learning_rate": 0.05}
         for k, augmentation in enumerate(("basic", "cutout", "auto_augment")):
+            plain, sam = errors[2 * k : 2 * k + 2]
             found += _pair(
                 f"{dataset}-{augmentation}-{recipe}",
-                *errors[2 * k : 2 * k + 2],
+                plain,
+                sam,
                 float(rho),
                 table="1",
                 dataset=dataset,
