@@ -104,10 +104,14 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
         patch.setattr(logs, "Checkpoint", Kill)
         with pytest.raises(Killed):
             run(experiment, tmp_path / "killed", verbose=0)
-    [resumed] = run(experiment, tmp_path / "killed", verbose=0)
+    # A mark on the lines of the epochs that are not to be done again.
     place = next((tmp_path / "killed").rglob("epochs.jsonl"))
-    epochs = [json.loads(line)["epoch"] for line in place.open()]
-    assert epochs == [1, 2, 3]
+    entries = [{**json.loads(line), "kept": 1} for line in place.open()]
+    place.write_text("".join(json.dumps(e) + "\n" for e in entries))
+    [resumed] = run(experiment, tmp_path / "killed", verbose=0)
+    entries = [json.loads(line) for line in place.open()]
+    assert [e["epoch"] for e in entries] == [1, 2, 3]
+    assert ["kept" in e for e in entries] == [True, True, False]
     # The same sums on the same machine; a step later they would differ by 1e-2.
     assert resumed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
