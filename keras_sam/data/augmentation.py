@@ -75,3 +75,44 @@ def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
     ]
     hole = inside[0][:, :, None] & inside[1][:, None, :]
     return np.where(hole[..., None], np.zeros((), images.dtype), images)
+
+
+def random_resized_crop(
+    images: Any, generator: np.random.Generator, size: int = 0
+) -> Any:
+    """Cut a random part out of each image and scale it to a square.
+
+    The part has 8 to 100 % of the area and is between 3/4 and 4/3 times as
+    wide as high; where it does not fit, it is cut off at the border.
+
+    Args:
+        images: Array of bytes of shape `(num_images, height, width, 3)`.
+        generator: NumPy generator.
+        size: Integer, height and width of the result. Defaults to 0, the
+            height of the images.
+
+    Returns:
+        Array of bytes of shape `(num_images, size, size, 3)`.
+
+    Reference:
+        [Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 6.
+    """
+    from PIL import Image
+
+    number, height, width, _ = images.shape
+    size = size or height
+    areas = generator.uniform(0.08, 1.0, number) * height * width
+    ratios = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3), number))
+    heights = np.clip(np.sqrt(areas / ratios), 1, height)
+    widths = np.clip(np.sqrt(areas * ratios), 1, width)
+    tops = generator.random(number) * (height - heights)
+    lefts = generator.random(number) * (width - widths)
+    boxes = zip(lefts, tops, lefts + widths, tops + heights)
+    return np.stack([
+        np.asarray(
+            Image.fromarray(image).resize(
+                (size, size), Image.Resampling.BILINEAR, box
+            )
+        )
+        for image, box in zip(images, boxes)
+    ])

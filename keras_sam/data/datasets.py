@@ -1,6 +1,7 @@
 """Images with labels, as arrays, from where one has them."""
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,19 @@ class ImageDataset:
 
 
 def from_tfds(
-    name: str, data_dir: str | Path | None = None, **arguments: Any
+    name: str,
+    data_dir: str | Path | None = None,
+    splits: tuple[str, str] = ("train", "test"),
+    **arguments: Any,
 ) -> ImageDataset:
     """Return a data set of tensorflow-datasets with images of one size.
 
     Args:
         name: `"cifar10"`, `"cifar100"`, `"svhn_cropped"`, `"fashion_mnist"`
-            or any other with `image` and `label`, a `train` and a `test`
-            split.
+            or any other with `image` and `label`.
         data_dir: Where tensorflow-datasets keeps its files.
+        splits: For training and for testing. Defaults to `"train"` and
+            `"test"`; SVHN in the papers is `"train+extra"` and `"test"`.
         **arguments: As for `tensorflow_datasets.load`.
 
     Returns:
@@ -60,16 +65,10 @@ def from_tfds(
     Raises:
         ImportError: If tensorflow-datasets is not installed.
     """
-    try:
-        import tensorflow_datasets
-    except ImportError as error:
-        raise ImportError(
-            "Data by name comes from tensorflow-datasets: "
-            "`pip install tensorflow-datasets tensorflow`."
-        ) from error
+    tensorflow_datasets = _tensorflow_datasets()
     data, info = tensorflow_datasets.load(
         name,
-        split=["train", "test"],
+        split=list(splits),
         batch_size=-1,
         data_dir=data_dir,
         with_info=True,
@@ -80,6 +79,102 @@ def from_tfds(
         for part in tensorflow_datasets.as_numpy(data)
     )
     return ImageDataset(train, test, info.features["label"].num_classes)
+
+
+class ImageFiles:
+    """Images that are read, and scaled to one size, when they are asked for.
+
+    Args:
+        records: Sequence of dictionaries whose `image` has the bytes of a
+            file.
+        size: Height and width. Images are scaled to cover it and cut to their
+            middle.
+    """
+
+    def __init__(self, records: Any, size: tuple[int, int]) -> None:
+        self._records = records
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of the array of all images."""
+        return len(self), *self._size, 3
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Return images by their positions.
+
+        Args:
+            rows: Integer array of shape `(num_images,)`, or a slice.
+
+        Returns:
+            Array of bytes of shape `(num_images, height, width, 3)`.
+        """
+        if isinstance(rows, slice):
+            rows = range(*rows.indices(len(self)))
+        return np.stack([
+            _fitted(io.BytesIO(self._records[int(row)]["image"]), self._size)
+            for row in rows
+        ])
+
+
+def from_tfds_files(
+    name: str,
+    size: tuple[int, int],
+    data_dir: str | Path | None = None,
+    splits: tuple[str, str] = ("train", "test"),
+) -> ImageDataset:
+    """Return a data set of tensorflow-datasets that memory does not hold.
+
+    Images are decoded when a batch needs them; the labels are read at once,
+    which takes one pass over the files. The data set has to be stored as
+    `array_record`, as `tensorflow_datasets.data_source` prepares it.
+
+    Args:
+        name: `"imagenet2012"`, `"food101"`, or any other with `image` and
+            `label`.
+        size: Height and width. Images are scaled to cover it and cut to their
+            middle.
+        data_dir: Where tensorflow-datasets keeps its files.
+        splits: For training and for testing. Defaults to `"train"` and
+            `"test"`.
+
+    Returns:
+        `ImageDataset` of `ImageFiles`.
+
+    Raises:
+        ImportError: If tensorflow-datasets is not installed.
+    """
+    tensorflow_datasets = _tensorflow_datasets()
+    as_bytes = tensorflow_datasets.decode.SkipDecoding()
+    records = tensorflow_datasets.data_source(
+        name,
+        split=list(splits),
+        data_dir=data_dir,
+        decoders={"image": as_bytes},
+    )
+    train, test = (
+        (
+            ImageFiles(part, size),
+            np.array([record["label"] for record in part], "int32"),
+        )
+        for part in records
+    )
+    features = records[0].dataset_info.features
+    return ImageDataset(train, test, features["label"].num_classes)
+
+
+def _tensorflow_datasets() -> Any:
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            "Data by name comes from tensorflow-datasets: "
+            "`pip install tensorflow-datasets tensorflow`."
+        ) from error
+    return tensorflow_datasets
 
 
 def from_strips(folder: str | Path) -> ImageDataset:
@@ -125,18 +220,11 @@ def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
     Raises:
         ValueError: If there are no such files.
     """
-    from PIL import Image
-    from PIL import ImageOps
-
     files = _files(Path(folder), "*/*")
     names = sorted({file.parent.name for file in files["train"]})
 
     def read(split: str) -> tuple[Any, Any]:
-        images = []
-        for file in files[split]:
-            with Image.open(file) as image:
-                fitted = ImageOps.fit(image.convert("RGB"), size[::-1])
-            images.append(np.asarray(fitted))
+        images = [_fitted(file, size) for file in files[split]]
         labels = [names.index(file.parent.name) for file in files[split]]
         return np.stack(images), np.array(labels, "int32")
 
@@ -184,6 +272,14 @@ def _files(folder: Path, pattern: str) -> dict[str, list[Path]]:
             f"Received: folder={str(folder)!r}"
         )
     return files
+
+
+def _fitted(file: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+    from PIL import ImageOps
+
+    with Image.open(file) as image:
+        return np.asarray(ImageOps.fit(image.convert("RGB"), size[::-1]))
 
 
 def _class_of_strip(file: Path) -> str:

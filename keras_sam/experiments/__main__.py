@@ -1,0 +1,122 @@
+"""The command line: `list`, names of experiments, `report`."""
+
+import argparse
+import fnmatch
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_sam.experiments import report
+from keras_sam.experiments.config import Experiment
+from keras_sam.experiments.paper import EXPERIMENTS
+from keras_sam.experiments.run import run
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the command line says.
+
+    Args:
+        arguments: Defaults to those of the command line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    options = parser.parse_args(given)
+    folder = options.folder
+    if options.names[0] == "report":
+        files = [Path(name) for name in options.names[1:]]
+        files = files or [folder / "records.jsonl"]
+        text = report.write(files, folder, options.x, options.by)
+        print(text)
+        return
+    try:
+        if options.names[0] == "list":
+            chosen = _chosen(options.names[1:] or ["*"])
+            print("\n".join(map(_line, chosen)))
+            return
+        chosen = [
+            _configured(experiment, options)
+            for experiment in _chosen(options.names)
+        ]
+    except ValueError as error:
+        parser.error(str(error))
+    command = shlex.join(["python", "-m", "keras_sam.experiments", *given])
+    for experiment in chosen:
+        print(experiment.name)
+        for record in run(experiment, folder, command):
+            print(f"seed {record['seed']}: error {record['error']:.2f} %")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_sam.experiments",
+        description="Run experiments of the SAM paper; each finished run is "
+        "a line of records.jsonl, and what was stopped goes on.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="row, row/variant or a pattern of these; `list [PATTERN]`; "
+        "`report [FILE ...]`",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings, see `Experiment`",
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few images, a tiny network"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs"), help="for records and logs"
+    )
+    parser.add_argument(
+        "--x", default="", help="report: the setting to draw errors over"
+    )
+    parser.add_argument(
+        "--by",
+        default="variant",
+        help="report: the setting of which each value is a line",
+    )
+    return parser
+
+
+def _chosen(patterns: Sequence[str]) -> list[Experiment]:
+    chosen = []
+    for pattern in patterns:
+        found = [
+            experiment
+            for name, experiment in EXPERIMENTS.items()
+            if fnmatch.fnmatchcase(name, pattern)
+            or fnmatch.fnmatchcase(experiment.row, pattern)
+        ]
+        if not found:
+            raise ValueError(
+                "There is no such experiment; `list` shows all. "
+                f"Received: {pattern!r}"
+            )
+        chosen += found
+    return chosen
+
+
+def _configured(
+    experiment: Experiment, options: argparse.Namespace
+) -> Experiment:
+    if options.smoke:
+        experiment = experiment.smoke()
+    return experiment.with_settings(options.set)
+
+
+def _line(experiment: Experiment) -> str:
+    paper = experiment.paper_error
+    printed = f"paper: {paper} %" if paper else ""
+    table = f"table {experiment.table}" if experiment.table.isdigit() else ""
+    return f"{experiment.name:55} {table or experiment.table:10} {printed}"
+
+
+if __name__ == "__main__":
+    main()

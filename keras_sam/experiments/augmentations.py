@@ -1,0 +1,29 @@
+"""Augmentations of the paper's experiments by name."""
+
+import functools
+
+from keras_sam.data.augmentation import crop
+from keras_sam.data.augmentation import cutout
+from keras_sam.data.augmentation import flip
+from keras_sam.data.augmentation import random_resized_crop
+from keras_sam.data.auto_augment import AutoAugment
+from keras_sam.data.batches import Change
+
+Changes = tuple[Change, ...]
+
+AUGMENTATIONS: dict[str, tuple[Changes, Changes]] = {
+    "none": ((), ()),
+    "flip": ((flip,), ()),
+    "basic": ((crop, flip), ()),
+    "cutout": ((crop, flip), (cutout,)),
+    "auto_augment": ((AutoAugment("cifar"), crop, flip), ()),
+    "svhn": ((AutoAugment("svhn"),), (cutout,)),
+    "small_crop": ((functools.partial(crop, padding=1),), ()),
+    "imagenet": ((random_resized_crop, flip), ()),
+}
+"""What is done to the bytes, and what after standardization.
+
+`"basic"`, `"cutout"` and `"auto_augment"` are the columns of the paper's table
+1; `"svhn"` is that of its table 5, without flips and crops as in the authors'
+code; `"small_crop"` is for the digits.
+"""

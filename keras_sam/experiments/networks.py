@@ -1,0 +1,143 @@
+"""Networks of the experiments by name."""
+
+import functools
+from typing import Any
+
+import keras
+
+from keras_sam.networks import CIFARResNet
+from keras_sam.networks import PyramidNet
+from keras_sam.networks import ShakeShake
+from keras_sam.networks import WideResNet
+from keras_sam.types import Tensor
+
+NETWORKS: dict[str, tuple[Any, str, int, int]] = {
+    "resnet": (CIFARResNet, "width", 8, 4),
+    "wide_resnet": (WideResNet, "width", 10, 1),
+    "shake_shake": (ShakeShake, "width", 8, 4),
+    "pyramid_net": (PyramidNet, "widening", 11, 4),
+    "shake_drop": (
+        functools.partial(PyramidNet, survival=0.5),
+        "widening",
+        11,
+        4,
+    ),
+}
+"""A function, what it calls its width, and the least depth and width."""
+
+
+def smallest(name: str) -> tuple[str, int, int]:
+    """Return a network of the same kind that is built in no time.
+
+    Args:
+        name: A key of `NETWORKS`, or a name in `keras.applications`.
+
+    Returns:
+        Name, depth and width.
+    """
+    if name in NETWORKS:
+        return name, *NETWORKS[name][2:]
+    for family, member in (("ResNet", "ResNet50"), ("Efficient", "MobileNet")):
+        if name.startswith(family):
+            return member, 0, 0
+    return name, 0, 0
+
+
+def build(
+    name: str,
+    depth: int,
+    width: int,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+) -> keras.Model:
+    """Return an untrained network that gives logits.
+
+    The residual networks of `keras.applications` differ from the paper's: they
+    halve the resolution in the first convolution of a block, not in the
+    second, their convolutions have biases, and their normalization has
+    momentum 0.99.
+
+    Args:
+        name: A key of `NETWORKS`, or a name in `keras.applications`.
+        depth: Integer; 0 for the default.
+        width: Integer; 0 for the default.
+        num_classes: Integer.
+        input_shape: Height, width and channels of the images.
+
+    Returns:
+        `keras.Model`.
+
+    Raises:
+        ValueError: If a size is given to a network that has only one.
+    """
+    if name in NETWORKS:
+        function, width_name, *_ = NETWORKS[name]
+        sizes = {"depth": depth, width_name: width}
+        return function(
+            num_classes=num_classes,
+            input_shape=input_shape,
+            **{key: size for key, size in sizes.items() if size},
+        )
+    if depth or width:
+        raise ValueError(
+            f"`{name}` of keras.applications has one size only. Received: "
+            f"depth={depth}, width={width}"
+        )
+    return getattr(keras.applications, name)(
+        weights=None,
+        input_shape=input_shape,
+        classes=num_classes,
+        classifier_activation=None,
+    )
+
+
+def fine_tuned(
+    backbone: keras.Model, num_classes: int, dropout: float = 0.0
+) -> keras.Model:
+    """Return a trained network with a new last layer that gives logits.
+
+    The network is in inference mode, also while it is trained: as in the
+    paper, batch normalization uses the statistics that it came with and leaves
+    them. Its weights are trained. Dropout inside it is off.
+
+    Args:
+        backbone: A `keras.Model` from images to features, of shape
+            `(batch_size, channels)` or `(batch_size, height, width,
+            channels)`.
+        num_classes: Integer.
+        dropout: Number in [0, 1), before the last layer. Defaults to 0.
+
+    Returns:
+        `keras.Model`.
+    """
+    inputs = keras.Input(backbone.input_shape[1:])
+    x: Tensor = backbone(inputs, training=False)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+def pretrained(
+    name: str, weights: str, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """Return a trained network without its last layer.
+
+    Args:
+        name: A name in `keras.applications`.
+        weights: `"imagenet"`, which is downloaded; `"random"`, for a try
+            without any; or a file of a saved model without its last layer.
+        input_shape: Height, width and channels of the images.
+
+    Returns:
+        `keras.Model`.
+    """
+    if weights not in ("imagenet", "random"):
+        return keras.models.load_model(weights, compile=False)
+    return getattr(keras.applications, name)(
+        weights=None if weights == "random" else weights,
+        input_shape=input_shape,
+        include_top=False,
+        pooling="avg",
+    )

@@ -1,0 +1,248 @@
+"""The one recipe: data, model, fit, record."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_sam
+from keras_sam.backend import strategies
+from keras_sam.data.batches import ImageBatches
+from keras_sam.data.datasets import ImageDataset
+from keras_sam.data.label_noise import symmetric_noise
+from keras_sam.experiments import logs
+from keras_sam.experiments import networks
+from keras_sam.experiments import records
+from keras_sam.experiments import sources
+from keras_sam.experiments.augmentations import AUGMENTATIONS
+from keras_sam.experiments.config import Experiment
+from keras_sam.experiments.mixing import MixedBatches
+from keras_sam.experiments.mixing import bootstrapped_labels
+
+
+def run(
+    experiment: Experiment, folder: Path, command: str = "", verbose: int = 1
+) -> list[records.Record]:
+    """Train an experiment for each of its seeds that has no record yet.
+
+    What was stopped goes on after the last epoch that was finished.
+
+    Args:
+        experiment: `Experiment`.
+        folder: Holds `records.jsonl`, one line for each run, and a folder for
+            each run with its logs.
+        command: What was typed, for the record.
+        verbose: Integer; 0 for no progress bar. Defaults to 1.
+
+    Returns:
+        The new records.
+    """
+    file = folder / "records.jsonl"
+    done = records.finished(records.read(file), experiment)
+    missing = [seed for seed in experiment.seeds if seed not in done]
+    if not missing:
+        return []
+    dataset = sources.load(experiment)
+    new = []
+    for seed in missing:
+        place = folder / experiment.name / records.digest(experiment, seed)
+        found = train(experiment, dataset, seed, place, verbose)
+        new.append(records.make(experiment, seed, found, command))
+        records.append(file, new[-1])
+        for leftover in (*place.rglob("*.h5"), *place.glob("*.npy")):
+            leftover.unlink()
+    return new
+
+
+def train(
+    experiment: Experiment,
+    dataset: ImageDataset,
+    seed: int,
+    place: Path,
+    verbose: int = 0,
+) -> dict[str, Any]:
+    """Train once and return what came out.
+
+    Args:
+        experiment: `Experiment`.
+        dataset: `ImageDataset`.
+        seed: Integer: of initial weights, order, augmentation and noise.
+        place: Folder for logs and what a stopped run needs to go on.
+        verbose: Integer; 0 for no progress bar.
+
+    Returns:
+        Metrics by name; errors are in per cent.
+    """
+    start = time.perf_counter()
+    place.mkdir(parents=True, exist_ok=True)
+    labels = dataset.train[1]
+    if experiment.label_noise:
+        labels = symmetric_noise(
+            labels, experiment.label_noise, dataset.num_classes, seed
+        ).labels
+    if experiment.bootstrap:
+        labels = _bootstrapped(experiment, dataset, labels, seed, place)
+    model = _fitted(experiment, dataset, labels, seed, place, verbose)
+    error, top_5_error = _test_errors(experiment, dataset, model)
+    history = logs.read(place)
+    return {
+        "error": error,
+        "top_5_error": top_5_error,
+        "wrong_labels": 100 * float(np.mean(labels != dataset.train[1])),
+        "loss": history[-1]["loss"],
+        "train_error": 100 - 100 * history[-1]["accuracy"],
+        "sharpness": history[-1]["sharpness"],
+        "step_seconds": float(np.median([e["step_seconds"] for e in history])),
+        "seconds": time.perf_counter() - start,
+        "num_train": len(labels),
+        "num_test": len(dataset.test[1]),
+        "num_weights": model.count_params(),
+    }
+
+
+def _bootstrapped(
+    experiment: Experiment,
+    dataset: ImageDataset,
+    labels: Any,
+    seed: int,
+    place: Path,
+) -> Any:
+    """Return the labels that a network trained on `labels` predicts."""
+    file = place / "bootstrapped.npy"
+    if not file.exists():
+        images = dataset.train[0]
+        first = place / "first"
+        model = _fitted(experiment, dataset, labels, seed, first, 0)
+        statistics = sources.statistics(experiment.standardize, images)
+        made = bootstrapped_labels(
+            model, images, statistics, experiment.batch_size
+        )
+        written = file.with_suffix(".part.npy")
+        np.save(written, made)
+        written.rename(file)
+    return np.load(file)
+
+
+def _fitted(
+    experiment: Experiment,
+    dataset: ImageDataset,
+    labels: Any,
+    seed: int,
+    place: Path,
+    verbose: int,
+) -> keras.Model:
+    """Return the network after the last epoch."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    one_hot = np.eye(dataset.num_classes, dtype="float32")[labels]
+    epochs = experiment.epochs * experiment.budget
+    with strategies.scope(experiment.strategy):
+        steps = -(-len(labels) // experiment.batch_size)
+        model = compiled(experiment, dataset, epochs * steps)
+        epoch = logs.restore(model, place)
+        model.fit(
+            _batches(experiment, dataset.train[0], one_hot, seed, epoch),
+            epochs=epochs,
+            initial_epoch=epoch,
+            verbose=0,
+            callbacks=logs.callbacks(place, epoch, epochs, verbose),
+        )
+    return model
+
+
+def compiled(
+    experiment: Experiment, dataset: ImageDataset, num_steps: int
+) -> keras.Model:
+    """Return the network, ready to be trained.
+
+    Args:
+        experiment: `Experiment`.
+        dataset: `ImageDataset`.
+        num_steps: Integer, the steps after which the learning rate is 0.
+
+    Returns:
+        `SAMModel` that gives logits.
+    """
+    shape = dataset.train[0].shape[1:]
+    if experiment.weights:
+        backbone = networks.pretrained(
+            experiment.network, experiment.weights, shape
+        )
+        network = networks.fine_tuned(backbone, dataset.num_classes)
+    else:
+        network = networks.build(
+            experiment.network,
+            experiment.depth,
+            experiment.width,
+            dataset.num_classes,
+            shape,
+        )
+    penalty = keras.regularizers.L2(experiment.weight_decay / 2)
+    for variable in network.trainable_variables:
+        variable.regularizer = penalty if experiment.weight_decay else None
+    model = keras_sam.SAMModel.from_model(
+        network,
+        method=experiment.method,
+        rho=experiment.rho,
+        num_microbatches=experiment.num_microbatches,
+    )
+    model.compile(
+        keras.optimizers.SGD(
+            keras.optimizers.schedules.CosineDecay(
+                experiment.learning_rate, num_steps
+            ),
+            experiment.momentum,
+            experiment.nesterov,
+            global_clipnorm=experiment.clipnorm or None,
+        ),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=experiment.label_smoothing
+        ),
+        metrics=[
+            "accuracy",
+            keras.metrics.TopKCategoricalAccuracy(
+                min(5, dataset.num_classes), name="top_5"
+            ),
+        ],
+        jit_compile=experiment.jit_compile,
+        run_eagerly=experiment.eager,
+    )
+    return model
+
+
+def _batches(
+    experiment: Experiment, images: Any, labels: Any, seed: int, epoch: int
+) -> ImageBatches:
+    changes, final_changes = AUGMENTATIONS[experiment.augmentation]
+    arguments: dict[str, Any] = {
+        "images": images,
+        "labels": labels,
+        "batch_size": experiment.batch_size,
+        "changes": changes,
+        "statistics": sources.statistics(experiment.standardize, images),
+        "final_changes": final_changes,
+        "seed": seed,
+        "epoch": epoch,
+        "workers": experiment.workers,
+    }
+    if experiment.mixup:
+        return MixedBatches(alpha=experiment.mixup, **arguments)
+    return ImageBatches(**arguments)
+
+
+def _test_errors(
+    experiment: Experiment, dataset: ImageDataset, model: keras.Model
+) -> tuple[float, float]:
+    """Return the errors on the test images in per cent, top 1 and top 5."""
+    images, labels = dataset.test
+    batches = ImageBatches(
+        images,
+        np.eye(dataset.num_classes, dtype="float32")[labels],
+        experiment.batch_size,
+        statistics=sources.statistics(experiment.standardize, dataset.train[0]),
+        workers=experiment.workers,
+    )
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    return 100 - 100 * found["accuracy"], 100 - 100 * found["top_5"]
