@@ -36,6 +36,11 @@ LEAVES = {
         [],
         ["strategy cpus, replicas 2", "clean test accuracy"],
     ),
+    "finetune.py": (
+        [],
+        ["backbone.keras"],
+        ["test accuracy", "SGD", "SAM"],
+    ),
     "figure_3.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],

@@ -218,9 +218,9 @@ def _fine_tuning() -> list[Experiment]:
     found = []
     for task, dataset, *errors in _rows(_FINE_TUNING):
         source = "folder" if dataset == "folder" else "tfds_files"
-        for name, size, batch_size, rate, (plain, sam) in (
-            ("b7", 600, 1024, 0.016, errors[:2]),
-            ("l2", 475, 512, 0.008, errors[2:]),
+        for name, weights, size, batch_size, rate, (plain, sam) in (
+            ("b7", "imagenet", 600, 1024, 0.016, errors[:2]),
+            ("l2", "efficientnet_l2.keras", 475, 512, 0.008, errors[2:]),
         ):
             steps = _STEPS * 1024 / batch_size
             epochs = round(steps * batch_size / _NUM_TRAIN[task])
@@ -237,7 +237,7 @@ def _fine_tuning() -> list[Experiment]:
                 standardize="none",
                 augmentation="auto_augment" if "cifar" in task else "none",
                 network="EfficientNetB7",
-                weights="imagenet",
+                weights=weights,
                 epochs=10 if task == "imagenet" else max(1, epochs),
                 batch_size=batch_size,
                 learning_rate=0.1 if task == "imagenet" else rate,

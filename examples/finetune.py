@@ -1,0 +1,148 @@
+r"""Fine-tune a trained network with SAM, batch normalization frozen.
+
+    python examples/finetune.py
+    python examples/finetune.py --backbone FILE.keras --images FOLDER
+    python examples/finetune.py --backbone EfficientNetB0 --images FOLDER
+
+As in section 3.2 of the SAM paper (Foret et al., 2021): a trained backbone gets
+a new last layer, all weights are trained, and batch normalization keeps the
+statistics that it came with, because the backbone runs with `training=False`.
+
+`--backbone` is the file of a saved model without its last layer, the name of a
+network in `keras.applications` (its ImageNet weights are downloaded), or a
+preset of keras-hub (`pip install keras-hub`). It has to take images in
+[0, 255]. `--images` is a folder with `train/CLASS/` and `test/CLASS/`.
+
+Without arguments it needs no network: a small ResNet is trained on the
+handwritten digits 0 to 4 of scikit-learn and saved, then loaded and fine-tuned
+on ten images of each of the digits 5 to 9. It prints the test accuracy with
+and without SAM as mean and range over seeds, in less than three minutes on
+two CPU cores.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import keras_sam
+
+SETTINGS = {"SGD": {"rho": 0.0}, "SAM": {"rho": 0.05}}
+SAVED = "backbone.keras"
+
+
+def load_backbone(name, size):
+    """Return a trained network that ends in features."""
+    if Path(name).is_file():
+        return keras.models.load_model(name, compile=False)
+    if hasattr(keras.applications, name):
+        application = getattr(keras.applications, name)
+        return application(include_top=False, input_shape=(size, size, 3))
+    import keras_hub
+
+    return keras_hub.models.Backbone.from_preset(name)
+
+
+def with_new_head(backbone, num_classes):
+    """Return the backbone with a last layer that gives logits."""
+    inputs = keras.Input(backbone.input_shape[1:])
+    features = backbone(inputs, training=False)
+    if len(features.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D()(features)
+    return inputs, keras.layers.Dense(num_classes)(features)
+
+
+def fitted(inputs, outputs, training, epochs, **settings):
+    """Return a trained `SAMModel`."""
+    x, y = training
+    batch_size = min(32, len(x))
+    num_steps = epochs * -(-len(x) // batch_size)
+    model = keras_sam.SAMModel(inputs, outputs, **settings)
+    model.compile(
+        keras.optimizers.SGD(
+            keras.optimizers.schedules.CosineDecay(0.02, num_steps),
+            momentum=0.9,
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+    return model
+
+
+def save_backbone(epochs):
+    """Train a ResNet on the digits 0 to 4 and save it without its head."""
+    keras.utils.set_random_seed(0)
+    (x, y), _ = digits(range(5))
+    model = keras_sam.networks.CIFARResNet(
+        depth=8, width=16, num_classes=5, input_shape=x.shape[1:]
+    )
+    # The features are what the last layer is given.
+    fitted(model.inputs[0], model.outputs[0], (x, y), epochs)
+    keras.Model(model.inputs[0], model.layers[-1].input).save(SAVED)
+
+
+def digits(classes):
+    """Return training and test images of some digits, numbered from 0."""
+    dataset = keras_sam.data.digits()
+
+    def chosen(images, labels):
+        kept = np.isin(labels, list(classes))
+        return images[kept].astype("float32"), labels[kept] - min(classes)
+
+    return chosen(*dataset.train), chosen(*dataset.test)
+
+
+def few(images, labels, number, seed):
+    """Return so many images of each class, drawn at random."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = [order[labels[order] == k][:number] for k in np.unique(labels)]
+    rows = np.concatenate(kept)
+    return images[rows], labels[rows]
+
+
+def main():
+    """Fine-tune with and without SAM and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", help="file, application or preset")
+    parser.add_argument("--images", help="folder of images")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one epoch of one seed"
+    )
+    args = parser.parse_args()
+    if bool(args.backbone) != bool(args.images):
+        parser.error("--backbone and --images go together")
+    if args.smoke:
+        args.epochs, args.seeds = 1, 1
+
+    if args.images:
+        size = (args.image_size, args.image_size)
+        dataset = keras_sam.data.from_folder(args.images, size)
+        training, test = dataset.train, dataset.test
+    else:
+        save_backbone(1 if args.smoke else 10)
+        training, test = digits(range(5, 10))
+
+    print("method  test accuracy")
+    for name, settings in SETTINGS.items():
+        found = []
+        for seed in range(args.seeds):
+            keras.utils.set_random_seed(seed)
+            backbone = load_backbone(args.backbone or SAVED, args.image_size)
+            some = training if args.images else few(*training, 10, seed)
+            model = with_new_head(backbone, int(training[1].max()) + 1)
+            model = fitted(*model, some, args.epochs, **settings)
+            found.append(100 * model.evaluate(*test, verbose=0)[1])
+        spread = f"{min(found):.1f} to {max(found):.1f}"
+        print(f"{name:<8}{np.mean(found):.1f} % ({spread})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
