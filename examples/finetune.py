@@ -6,7 +6,8 @@ r"""Fine-tune a trained network with SAM, batch normalization frozen.
 
 As in section 3.2 of the SAM paper (Foret et al., 2021): a trained backbone gets
 a new last layer, all weights are trained, and batch normalization keeps the
-statistics that it came with, because the backbone runs with `training=False`.
+statistics that it came with, because the backbone stays in inference
+mode.
 
 `--backbone` is the file of a saved model without its last layer, the name of a
 network in `keras.applications` (its ImageNet weights are downloaded), or a
@@ -30,6 +31,7 @@ import keras
 import numpy as np
 
 import keras_sam
+from keras_sam.experiments.networks import fine_tuned
 
 SETTINGS = {"SGD": {"rho": 0.0}, "SAM": {"rho": 0.05}}
 SAVED = "backbone.keras"
@@ -47,21 +49,12 @@ def load_backbone(name, size):
     return keras_hub.models.Backbone.from_preset(name)
 
 
-def with_new_head(backbone, num_classes):
-    """Return the backbone with a last layer that gives logits."""
-    inputs = keras.Input(backbone.input_shape[1:])
-    features = backbone(inputs, training=False)
-    if len(features.shape) == 4:
-        features = keras.layers.GlobalAveragePooling2D()(features)
-    return inputs, keras.layers.Dense(num_classes)(features)
-
-
-def fitted(inputs, outputs, training, epochs, **settings):
-    """Return a trained `SAMModel`."""
+def fitted(model, training, epochs, **settings):
+    """Return the model as a `SAMModel`, trained."""
     x, y = training
     batch_size = min(32, len(x))
     num_steps = epochs * -(-len(x) // batch_size)
-    model = keras_sam.SAMModel(inputs, outputs, **settings)
+    model = keras_sam.SAMModel.from_model(model, **settings)
     model.compile(
         keras.optimizers.SGD(
             keras.optimizers.schedules.CosineDecay(0.02, num_steps),
@@ -81,8 +74,8 @@ def save_backbone(epochs):
     model = keras_sam.networks.CIFARResNet(
         depth=8, width=16, num_classes=5, input_shape=x.shape[1:]
     )
+    fitted(model, (x, y), epochs)
     # The features are what the last layer is given.
-    fitted(model.inputs[0], model.outputs[0], (x, y), epochs)
     keras.Model(model.inputs[0], model.layers[-1].input).save(SAVED)
 
 
@@ -137,8 +130,8 @@ def main():
             keras.utils.set_random_seed(seed)
             backbone = load_backbone(args.backbone or SAVED, args.image_size)
             some = training if args.images else few(*training, 10, seed)
-            model = with_new_head(backbone, int(training[1].max()) + 1)
-            model = fitted(*model, some, args.epochs, **settings)
+            model = fine_tuned(backbone, int(training[1].max()) + 1)
+            model = fitted(model, some, args.epochs, **settings)
             found.append(100 * model.evaluate(*test, verbose=0)[1])
         spread = f"{min(found):.1f} to {max(found):.1f}"
         print(f"{name:<8}{np.mean(found):.1f} % ({spread})", flush=True)

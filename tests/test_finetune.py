@@ -28,8 +28,8 @@ def test_weights_are_trained_and_statistics_are_left(backbone):
             backbone.trainable_variables,
         )
     )
-    network = finetune.with_new_head(backbone, 10)
-    finetune.fitted(*network, data, epochs=1, rho=0.05)
+    network = finetune.fine_tuned(backbone, 10)
+    finetune.fitted(network, data, epochs=1, rho=0.05)
     for variable, before in zip(backbone.non_trainable_variables, statistics):
         np.testing.assert_array_equal(variable.numpy(), before)
     for variable, before in zip(backbone.trainable_variables, weights):

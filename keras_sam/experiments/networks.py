@@ -91,6 +91,22 @@ def build(
     )
 
 
+@keras.saving.register_keras_serializable(package="keras_sam")
+class InferenceMode(keras.layers.Wrapper):
+    """Run a layer or network in inference mode, also while it is trained.
+
+    `training=False` in the call of a network is not enough: a functional model
+    around it replaces that by its own mode.
+
+    Args:
+        layer: A `keras.Layer` whose `call` has an argument `training`.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Return what the layer makes of `inputs` in inference mode."""
+        return self.layer(inputs, training=False)
+
+
 def fine_tuned(
     backbone: keras.Model, num_classes: int, dropout: float = 0.0
 ) -> keras.Model:
@@ -111,7 +127,7 @@ def fine_tuned(
         `keras.Model`.
     """
     inputs = keras.Input(backbone.input_shape[1:])
-    x: Tensor = backbone(inputs, training=False)
+    x: Tensor = InferenceMode(backbone)(inputs)
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D()(x)
     if dropout:
