@@ -48,8 +48,11 @@ def resume(folder, name, earlier):
     results = {}
     for method_name in METHODS:
         for other in earlier:
-            path = folder / f"{other}-{method_name}.keras"
-            resumed = fit(keras.models.load_model(path))
+            model = keras.models.load_model(
+                folder / f"{other}-{method_name}.keras"
+            )
+            model.jit_compile = GRAPH["jit_compile"]  # Not as on the other.
+            resumed = fit(model)
             results[f"{method_name}/{other}"] = resumed["weights"]
     np.savez(folder / f"{name}-resumed.npz", **results)
 
