@@ -158,6 +158,45 @@ def test_layer_that_always_draws_is_refused_by_name(kind):
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
+def test_layer_that_writes_its_weight_is_refused_by_name():
+    x, y = dense.label_data()
+    wrapped = layers.Dense(4, name="inside")
+    model = network(layers.SpectralNormalization(wrapped, name="spectral"))
+    before = model.get_weights()
+    sharpness.Objective(model, x, y)
+    with pytest.raises(
+        ValueError, match=r"'spectral' writes its trainable weight .*inside"
+    ):
+        sharpness.Objective(model, x, y, training=True)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class WithoutEnd(keras.utils.PyDataset):
+    @property
+    def num_batches(self):
+        return None
+
+    def __getitem__(self, i):
+        raise AssertionError("was read")
+
+
+class Repeated:
+    """What `tf.data.Dataset.repeat` says of its length."""
+
+    def cardinality(self):
+        return np.int64(-1)
+
+    def __iter__(self):
+        raise AssertionError("was read")
+
+
+@pytest.mark.parametrize("kind", [WithoutEnd, Repeated])
+def test_data_without_end_are_refused_before_they_are_read(kind):
+    with pytest.raises(ValueError, match=r"finite number of batches.*take"):
+        sharpness.Objective(network(), kind())
+
+
 @keras.ops.custom_gradient
 def with_wrong_gradient(x):
     def gradient(*args, upstream=None):
