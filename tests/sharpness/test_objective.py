@@ -109,6 +109,16 @@ def test_nothing_is_written(training):
         np.testing.assert_array_equal(a, b)
 
 
+def test_result_says_in_which_mode_it_was_measured():
+    x, y = dense.label_data()
+    for training, name in ((False, "inference mode"), (True, "training mode")):
+        result = sharpness.average_sharpness(
+            network(), x, y, num_draws=2, training=training
+        )
+        assert name in str(result)
+        assert result.training is training
+
+
 def test_training_mode_uses_the_statistics_of_the_batch():
     x, y = dense.label_data()
     model = network()
@@ -265,6 +275,9 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
     ]
     for result in results:
         assert "20 examples, inference mode" in str(result)
+        assert f"{result.num_weights} weights" in str(result)
+        assert result.num_weights == objective.size
+        assert result.loss == objective.value
         result.plot()
         path = tmp_path / "result.json"
         result.save(path)
@@ -273,6 +286,9 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
         assert type(loaded) is type(result)
         for name, value in vars(result).items():
             np.testing.assert_array_equal(getattr(loaded, name), value)
+            pair = getattr(loaded, name), value
+            kinds = [np.array(v).dtype.kind for v in pair]
+            assert kinds[0] == kinds[1]
         with pytest.raises(AttributeError):
             result.loss = 0.0
     path.write_text("{}")
