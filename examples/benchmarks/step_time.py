@@ -4,10 +4,16 @@ r"""Measure what a sharpness-aware step costs, against a plain Keras step.
     python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
         --methods sam asam gsam weighted_sam friendly_sam vasso stable_sam \
         ae_sam momentum_sam look_sam periodic_5 quarter
+    python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
+        --peer --backend jax
 
 Prints the tables of the README's section on cost. For each network there is a
-plain `keras.Model` and a `SAMModel` of the same layers, optimizer and data,
-once with the graph executor and once with XLA (`jit_compile=True`).
+plain `keras.Model` and a `SAMModel` of the same layers, optimizer and data:
+with TensorFlow once with the graph executor and once with XLA
+(`jit_compile=True`), with JAX compiled, with PyTorch eager. `--peer` adds, to
+the same rounds, the step of another library on the same network and batch:
+`SharpnessAwareMinimization` of tf-keras, `optax.contrib.sam` in opaque mode, or
+`pytorch_optimizer.SAM`, which is to be installed.
 
 - Time per step: rounds of plain and SAM steps alternate, in random order within
   a round; the ratio is the median of the ratios of the rounds, with its
@@ -27,7 +33,6 @@ It takes about 8 minutes on two CPU cores. Expected: see README.md, section
 """
 
 import argparse
-import dataclasses
 import gc
 import os
 import random
@@ -40,17 +45,19 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+if "--backend" in sys.argv:
+    os.environ["KERAS_BACKEND"] = sys.argv[sys.argv.index("--backend") + 1]
+
 import keras
 import numpy as np
-import tensorflow as tf
+from networks import NETWORKS
+from steppers import MODES
+from steppers import PEER
+from steppers import Stepper
+from steppers import make_peer
 
 import keras_sam
 
-# Every new train function comes from the same line of Keras, which TensorFlow
-# takes for one function that is traced again and again.
-tf.get_logger().setLevel("ERROR")
-
-MODES = {"graph": False, "XLA": True}
 NUM_MICROBATCHES = 8
 WAYS = {
     "periodic_5": {"rho": keras_sam.schedules.Periodic(5, 0.05)},
@@ -62,86 +69,33 @@ BIG = 2048
 NUM_BIG = 16
 
 
-def mlp():
-    """784-1024-1024-10 on batches of 128."""
-    inputs = keras.Input((784,))
-    x = keras.layers.Dense(1024, activation="relu")(inputs)
-    x = keras.layers.Dense(1024, activation="relu")(x)
-    return inputs, keras.layers.Dense(10)(x), 128
+class Timer:
+    """Takes the time of steps.
 
-
-def cnn():
-    """Six convolutions with batch normalization, 32 x 32, batches of 64."""
-    inputs = x = keras.Input((32, 32, 3))
-    for filters in (16, 32, 64):
-        for strides in (1, 2):
-            x = keras.layers.Conv2D(
-                filters, 3, strides, padding="same", use_bias=False
-            )(x)
-            x = keras.layers.BatchNormalization()(x)
-            x = keras.layers.ReLU()(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return inputs, keras.layers.Dense(10)(x), 64
-
-
-def transformer():
-    """Two pre-norm blocks of width 128, 64 tokens, dropout, batches of 32."""
-    inputs = keras.Input((64, 32))
-    x = keras.layers.Dense(128)(inputs)
-    for _ in range(2):
-        y = keras.layers.LayerNormalization()(x)
-        y = keras.layers.MultiHeadAttention(4, 32, dropout=0.1)(y, y)
-        x = x + y
-        y = keras.layers.LayerNormalization()(x)
-        y = keras.layers.Dense(512, activation="gelu")(y)
-        y = keras.layers.Dropout(0.1)(keras.layers.Dense(128)(y))
-        x = x + y
-    x = keras.layers.GlobalAveragePooling1D()(x)
-    return inputs, keras.layers.Dense(10)(x), 32
-
-
-NETWORKS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
-
-
-@dataclasses.dataclass
-class Stepper:
-    """A compiled model and its data.
-
-    Steps go through the model's train function on an iterator, as in `fit`
-    but without what `fit` does around it (callbacks, progress bar, logs as
-    Python numbers). That is the same for both models and would draw the ratio
-    towards 1. As in `fit` on arrays, the size of a batch is unknown when the
-    step is traced.
+    Args:
+        stepper: See `steppers`.
     """
 
-    model: keras.Model
-    iterator: object
+    def __init__(self, stepper):
+        self._stepper = stepper
 
     def run(self, num_steps):
         """Return the seconds per step."""
-        self.model.make_train_function()
         started = time.perf_counter()
         for _ in range(num_steps):
-            self.model.train_function(self.iterator)
-        self.wait()
+            self._stepper.step()
+        self._stepper.wait()
         return (time.perf_counter() - started) / num_steps
 
-    def first_step(self):
-        """Return the seconds that tracing, compiling and one step take."""
-        started = time.perf_counter()
-        self.model.make_train_function()
-        self.model.train_function(self.iterator)
-        self.wait()
-        return time.perf_counter() - started
 
-    def wait(self):
-        """Return when all steps are done, on a device that runs ahead too."""
-        self.model.trainable_variables[-1].numpy()
-
-
-def make_stepper(network, jit_compile, sam=None):
-    """Return a new `Stepper`; `sam` are settings, or `None` for plain."""
-    inputs, outputs, batch_size = NETWORKS[network]()
+def make_timer(network, mode, sam=None, is_peer=False):
+    """Return a new `Timer`; `sam` are settings, or `None` for plain."""
+    inputs, outputs, batch_size = NETWORKS[network](keras)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch_size, *inputs.shape[1:])).astype("float32")
+    y = rng.integers(0, 10, batch_size)
+    if is_peer:
+        return Timer(make_peer(NETWORKS[network], x, y, MODES[mode]))
     if sam is None:
         model = keras.Model(inputs, outputs)
     else:
@@ -150,13 +104,9 @@ def make_stepper(network, jit_compile, sam=None):
         optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=jit_compile,
+        **MODES[mode],
     )
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch_size, *inputs.shape[1:])).astype("float32")
-    y = rng.integers(0, 10, batch_size)
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-    return Stepper(model, iter(data.cache().repeat()))
+    return Timer(Stepper(model, x, y))
 
 
 def forget_earlier_models():
@@ -172,26 +122,26 @@ def in_random_order(measure, variants):
     return {variant: found[variant] for variant in variants}
 
 
-def step_rows(network, mode, methods, num_rounds, steps_per_round):
-    """Return a row for each method: time per step.
+def step_rows(network, mode, args):
+    """Return a row for each method, and for the peer: time per step.
 
     Five steps in a row are a whole cycle of those that climb now and then.
     """
     forget_earlier_models()
-    steppers = {
-        name: make_stepper(network, MODES[mode], sam)
-        for name, sam in settings_of(methods).items()
+    timers = {
+        name: make_timer(network, mode, sam)
+        for name, sam in settings_of(args.methods).items()
     }
-    for stepper in steppers.values():
-        stepper.run(3)
+    if args.peer:
+        timers[PEER] = make_timer(network, mode, is_peer=True)
+    for timer in timers.values():
+        timer.run(3)
     rounds = [
-        in_random_order(
-            lambda name: steppers[name].run(steps_per_round), list(steppers)
-        )
-        for _ in range(num_rounds)
+        in_random_order(lambda name: timers[name].run(args.steps), list(timers))
+        for _ in range(args.rounds)
     ]
     plain = 1000 * statistics.median(r["plain"] for r in rounds)
-    for name in methods:
+    for name in list(timers)[1:]:
         sam = 1000 * statistics.median(r[name] for r in rounds)
         ratios = [r[name] / r["plain"] for r in rounds]
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
@@ -216,7 +166,7 @@ def first_step_rows(network, mode, methods, num_repeats):
 
     def measure(name):
         forget_earlier_models()
-        return make_stepper(network, MODES[mode], variants[name]).first_step()
+        return make_timer(network, mode, variants[name]).run(1)
 
     in_random_order(measure, list(variants))
     repeats = [
@@ -280,7 +230,7 @@ def print_peak(name, mode, smoke):
         model = keras.Model(inputs, x)
     else:
         model = keras_sam.SAMModel(inputs, x, **sam)
-    model.compile("sgd", "mse", jit_compile=MODES[mode])
+    model.compile("sgd", "mse", **MODES[mode])
     data = np.ones((1, BIG), "float32")
     for _ in range(3):
         model.train_on_batch(data, data)
@@ -330,7 +280,15 @@ def main():
         "--models", nargs="+", choices=NETWORKS, default=list(NETWORKS)
     )
     parser.add_argument("--methods", nargs="+", default=["sam"])
+    parser.add_argument(
+        "--backend",
+        choices=[keras.backend.backend()],  # It was read before Keras was.
+        metavar="{tensorflow,jax,torch}",
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument(
+        "--peer", action="store_true", help=f"also the step of {PEER}"
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10, help="per round")
     parser.add_argument("--repeats", type=int, default=5, help="first steps")
@@ -344,17 +302,13 @@ def main():
         print_peak(*args.memory_of, args.smoke)
         return
     if args.smoke:
-        args.models, args.modes = args.models[:1], ["graph"]
+        args.models, args.modes = args.models[:1], [*MODES][:1]
         args.rounds, args.steps, args.repeats = 2, 2, 1
 
     cases = [(network, mode) for network in args.models for mode in args.modes]
     print_table(
         ["network", "mode", "method", "plain step", "SAM step", "ratio"],
-        (
-            row
-            for case in cases
-            for row in step_rows(*case, args.methods, args.rounds, args.steps)
-        ),
+        (row for case in cases for row in step_rows(*case, args)),
     )
     if args.steps_only:
         return

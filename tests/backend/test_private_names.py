@@ -261,6 +261,25 @@ def test_layout_of_a_variable_is_what_it_is_given():
     assert keras.Variable(0.0, layout="layout")._layout == "layout"
 
 
+def test_a_variable_converts_what_it_is_assigned_and_then_writes_it():
+    class Elsewhere(keras.Variable):
+        written = None
+
+        def _convert_to_tensor(self, value, dtype=None):
+            return keras.ops.convert_to_tensor(2 * value, dtype)
+
+        def _direct_assign(self, value):
+            self.written = value
+
+    variable = Elsewhere(np.zeros(2), dtype="float32", trainable=False)
+    variable.assign(np.ones(2))
+    np.testing.assert_array_equal(variable.written, [2.0, 2.0])
+    with keras.StatelessScope() as scope:
+        variable.assign(np.full(2, 3.0))
+    np.testing.assert_array_equal(scope.get_current_value(variable), [6.0, 6.0])
+    np.testing.assert_array_equal(variable.written, [2.0, 2.0])
+
+
 def test_global_seed_generator_is_a_global_attribute():
     generator = global_seed_generator()
     found = global_state.get_global_attribute("global_seed_generator")

@@ -8,6 +8,7 @@ Each module of this folder has these names:
 | `GRAPH` | one of them: what most users run, compiled where that is usual |
 | `JIT` | one of them: with the compiler of the framework, if it has one here |
 | `COMPILED` | `MODES` without the eager one, if there are others |
+| `LACKS` | what Keras itself does not do with the framework |
 | `SEED` | arguments of a dropout layer whose draws a file remembers |
 | `EXECUTIONS` | `MODES`, and several steps in one execution |
 | `exact()` | settings without which a GPU rounds more than the tests allow |
@@ -37,6 +38,7 @@ GRAPH = _current.GRAPH
 JIT = _current.JIT
 COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
+LACKS = _current.LACKS
 SEED = _current.SEED
 exact = _current.exact
 float64 = _current.float64

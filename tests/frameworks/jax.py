@@ -10,6 +10,11 @@ GRAPH = JIT
 MODES = {"eager": {"run_eagerly": True}, "jit": JIT}
 COMPILED = {"jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
+LACKS = {
+    "warning of missing gradients",  # They are zeros.
+    "draws without a seed",
+    "metrics of layers",  # Updates in `call` are lost.
+}
 SEED: dict[str, int] = {}
 
 same_arithmetic = contextlib.nullcontext

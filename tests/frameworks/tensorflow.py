@@ -9,6 +9,7 @@ JIT = {"jit_compile": True}
 MODES = {"graph": GRAPH, "eager": {"run_eagerly": True}, "jit": JIT}
 COMPILED = {"graph": GRAPH, "jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
+LACKS: set[str] = set()
 SEED: dict[str, int] = {}
 
 float64 = contextlib.nullcontext

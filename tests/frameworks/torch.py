@@ -14,6 +14,7 @@ JIT = GRAPH
 MODES = {"eager": {"run_eagerly": True}}
 COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
+LACKS: set[str] = set()
 SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext

@@ -10,6 +10,7 @@ import keras_sam
 from tests import cases
 from tests import models
 from tests import training
+from tests.contract.test_state import MeanInput
 
 X, Y = cases.FEATURES[:8], cases.CLASSES[:8]
 
@@ -118,6 +119,18 @@ def test_both_views_of_a_model_train_and_evaluate_in_turn():
     plain.compile("sgd", "sparse_categorical_crossentropy")
     sharp.fit(X, Y, verbose=0)
     assert int(plain.optimizer.iterations) == 1
+
+
+def test_a_metric_that_a_layer_updates_is_logged_as_elsewhere():
+    """`keras.Model` loses such updates on JAX, and logs 0."""
+    inputs = keras.Input((6,))
+    model = keras_sam.SAMModel(
+        inputs, keras.layers.Dense(1)(MeanInput()(inputs))
+    )
+    model.compile("sgd", "mse")
+    logs = model.fit(X, X[:, :1], batch_size=4, verbose=0).history
+    # A mean of 48 numbers of order one.
+    assert logs["mean_input"][0] == pytest.approx(np.mean(X), abs=48 * 2**-24)
 
 
 def test_sharpness_aware_gradients_of_given_values_under_jit():

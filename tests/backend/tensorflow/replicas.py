@@ -26,8 +26,11 @@ METHODS = (
     "vasso",
     "stable_sam",
     "momentum_sam",
+    "look_sam",
     "ae_sam",
 )
+NO_GLOBAL = ("look_sam", "ae_sam")
+"""Methods whose second pass is conditional, refused with "global"."""
 
 
 # Cases of `main`, by what is special about them: arguments of `build` on two
@@ -53,8 +56,8 @@ def methods(strategy):
     results = {}
     for method in METHODS:
         for perturbation, parts in (("replica", 2), ("global", 1)):
-            if (method, perturbation) == ("ae_sam", "global"):
-                continue  # Refused: see below.
+            if perturbation == "global" and method in NO_GLOBAL:
+                continue
             with strategy.scope():
                 model = build(method=method, perturbation=perturbation)
             logs = fit(model)

@@ -9,7 +9,7 @@ CASES = [
     f"{method}, {perturbation}"
     for method in replicas.METHODS
     for perturbation in ("replica", "global")
-    if (method, perturbation) != ("ae_sam", "global")
+    if perturbation == "replica" or method not in replicas.NO_GLOBAL
 ] + list(replicas.SPECIAL)
 
 
