@@ -60,6 +60,20 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
     return positions
 
 
+def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
+    """Return `kinds` and `perturbed` of a `SAMModel`.
+
+    They are found once for its weights: an eager step would walk over the
+    layers for longer than small networks take to compute.
+    """
+    state = model._sam
+    weights = [id(variable) for variable in model.trainable_variables]
+    if state.selected_for != weights:
+        state.selected_for = weights
+        state.selection = kinds(model), perturbed(model, model.sam.perturb)
+    return state.selection
+
+
 def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
     """Return `perturb` if it is one of the known choices or a callable.
 

@@ -181,7 +181,7 @@ class SAMModel(Trainer):
         positions = ascent.domain(
             self.sam.method,
             list(range(len(weights))),
-            kinds.perturbed(self, self.sam.perturb),
+            kinds.of_sam_model(self)[1],
         )
         self._sam.build([weights[i] for i in positions])
 

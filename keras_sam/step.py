@@ -56,8 +56,7 @@ class Step:
         self.passes = Passes(model, batch)
         arguments = (
             [backend.read(v) for v in model.trainable_variables],
-            kinds.kinds(model),
-            kinds.perturbed(model, self.settings.perturb),
+            *kinds.of_sam_model(model),
             backend.loss_scale(model.optimizer),
         )
         self.climber = Climber(

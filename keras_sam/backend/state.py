@@ -25,6 +25,8 @@ class SAMState:
         train_function: What `fit` runs, if this `SAMModel` made it.
         compiled_functions: On JAX, what runs a step, by name, with the
             configuration of `compile` that it was made for.
+        selected_for: The ids of the weights that `selection` was found for.
+        selection: What `kinds.of_sam_model` returns.
     """
 
     def __init__(self, settings: Any) -> None:
@@ -34,6 +36,8 @@ class SAMState:
         self.train_function: Any = None
         self.compiled_functions: dict[str, tuple[Any, Any]] = {}
         self.largest_batch = 0
+        self.selected_for: list[int] | None = None
+        self.selection: Any = None
         self._built_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:

@@ -1,11 +1,13 @@
-"""Trains with every method on one backend, and goes on from files of another.
+"""Trains with every method on one backend, or goes on from files of others.
 
-    python -m tests.agreement.train FOLDER NAME [EARLIER]
+    python -m tests.agreement.train FOLDER NAME
+    python -m tests.agreement.train FOLDER NAME EARLIER ...
 
-Writes `NAME.npz`, for each method the weights and the sharpness after each of
-50 steps, and for each method a file of the model after half of them. With
-`EARLIER`, the name that another process wrote its files under, it also goes on
-from these, and writes what comes of it under `METHOD/resumed`.
+The first writes `NAME.npz`, for each method the weights, the loss and the
+sharpness after each of 50 steps, and for each method a file of the model after
+half of them. The second goes on from such files, by the names that other
+processes wrote them under, for the other half of the steps, and writes
+`NAME-resumed.npz`, for each the weights under `METHOD/EARLIER`.
 """
 
 import os
@@ -26,7 +28,7 @@ NUM_EXAMPLES = 25  # Five batches.
 EPOCHS = 10
 
 
-def main(folder, name, earlier=None):
+def train(folder, name):
     results = {}
     for method_name in METHODS:
         method, _, rho = METHODS[method_name]
@@ -39,11 +41,17 @@ def main(folder, name, earlier=None):
                 first[key],
                 second[key],
             ])
-        if earlier:
-            path = folder / f"{earlier}-{method_name}.keras"
-            resumed = fit(keras.models.load_model(path))
-            results[f"{method_name}/resumed"] = resumed["weights"]
     np.savez(folder / f"{name}.npz", **results)
+
+
+def resume(folder, name, earlier):
+    results = {}
+    for method_name in METHODS:
+        for other in earlier:
+            path = folder / f"{other}-{method_name}.keras"
+            resumed = fit(keras.models.load_model(path))
+            results[f"{method_name}/{other}"] = resumed["weights"]
+    np.savez(folder / f"{name}-resumed.npz", **results)
 
 
 def fit(model):
@@ -59,4 +67,8 @@ def fit(model):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    folder, name, *earlier = sys.argv[1:]
+    if earlier:
+        resume(Path(folder), name, earlier)
+    else:
+        train(Path(folder), name)

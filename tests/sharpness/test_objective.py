@@ -1,5 +1,6 @@
 """Data, selection, and what a measure leaves alone."""
 
+import gc
 import json
 
 import keras
@@ -319,3 +320,18 @@ def test_products_are_compiled_once():
     if keras.backend.backend() != "torch":
         # Batches of 8 and, last, of 4 examples.
         assert len(calls) == 2
+
+
+def test_products_leave_no_objects_behind():
+    objective = dense.objective(network(), *dense.label_data())
+    direction = np.ones(objective.size, "float32")
+
+    def count_after(num_products):
+        for _ in range(num_products):
+            objective.product(direction)
+        gc.collect()
+        return len(gc.get_objects())
+
+    start = count_after(5)
+    # One object a product would be fifty.
+    assert abs(count_after(50) - start) < 20

@@ -23,7 +23,8 @@ class Stepper:
 
     def step(self):
         """Run a step; the first one makes the train function."""
-        self._model.make_train_function()
+        if self._model.train_function is None:
+            self._model.make_train_function()
         if self._state is None:
             self._state = _values(
                 self._model.trainable_variables,

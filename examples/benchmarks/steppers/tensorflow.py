@@ -20,7 +20,8 @@ class Stepper:
 
     def step(self):
         """Run a step; the first one makes the train function."""
-        self._model.make_train_function()
+        if self._model.train_function is None:
+            self._model.make_train_function()
         self._model.train_function(self._iterator)
 
     def wait(self):
