@@ -56,6 +56,11 @@ LEAVES = {
         [],
         ["| one product |", "| copies of the weights |"],
     ),
+    "benchmarks/runner.py": (
+        [],
+        [],
+        ["| bare step | step in the runner | ratio |"],
+    ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
     "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),
     "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),
