@@ -31,6 +31,11 @@ LEAVES = {
         [],
         ["| replicas | mode | plain step |", "| 2 | XLA |"],
     ),
+    "benchmarks/pipeline.py": (
+        [],
+        [],
+        ["| augmentation | images a second and core |", "| auto_augment |"],
+    ),
     "distributed.py": (
         ["--strategy", "cpus"],
         [],

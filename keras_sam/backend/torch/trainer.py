@@ -10,6 +10,7 @@ from keras_sam import passes
 from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
 from keras_sam.backend.torch.autodiff import read
+from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
 from keras_sam.checks import check_trainable
 from keras_sam.correction import correction_of
@@ -35,6 +36,10 @@ class Trainer(keras.Model):
         made = super().make_train_function(force or is_other)
         self._sam.train_function = self.train_function
         return made
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what the model was compiled with, for any backend."""
+        return with_public_optimizers(super().get_compile_config())
 
     @torch.no_grad()
     def train_step(self, data: Any) -> dict[str, Tensor]:
