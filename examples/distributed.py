@@ -6,8 +6,9 @@ r"""Train on whatever there is: one device, several, several machines, a TPU.
     python examples/distributed.py --strategy tpu
     TF_CONFIG=... python examples/distributed.py --strategy workers
 
-A small convolutional network learns CIFAR-10 from tensorflow-datasets, or the
-digits of scikit-learn, which need no download. Each replica takes its share of
+A small convolutional network learns CIFAR-10 from tensorflow-datasets, or from
+a folder of strips (`--images`, see `keras_sam.data.from_strips`), or the digits
+of scikit-learn, which need no download. Each replica takes its share of
 the batch and perturbs by its own gradient; the gradients at the perturbed
 weights are averaged. So more replicas mean smaller m, which the paper finds
 better, and nothing but the strategy changes from one machine to another.
@@ -96,6 +97,8 @@ def load_data(options):
     """Return standardized training and test images, and how many classes."""
     if options.data == "digits":
         data = keras_sam.data.digits()
+    elif options.images:
+        data = keras_sam.data.from_strips(options.images)
     else:
         data = keras_sam.data.from_tfds("cifar10")
     if options.smoke:
@@ -141,6 +144,7 @@ def parse_options():
     parser.add_argument(
         "--data", choices=("cifar10", "digits"), default="cifar10"
     )
+    parser.add_argument("--images", help="folder of CIFAR-10 strips")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--smoke", action="store_true", help="a short run")

@@ -120,7 +120,9 @@ def run(step: "Step", state: list[Tensor], rho: Tensor) -> Outcome:
     return step.either(
         is_active,
         lambda: _run(step, state, remembered, rho, parts),
-        lambda: step.one_pass(step.with_method_state(state, remembered), rho),
+        lambda: step.one_pass(step.with_method_state(state, remembered)),
+        remembered,
+        rho,
     )
 
 

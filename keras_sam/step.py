@@ -78,7 +78,8 @@ class Step:
         self._rho = self.settings.rho_at(model.optimizer)
         self._call = compiled or _call
         is_global = self.settings.perturbation == "global"
-        if is_global or self.method.has_own("statistic"):
+        if is_global or any(map(self.method.has_own, ("statistic", "reuse"))):
+            # Replicas talk within the step, and a pass is compiled by itself.
             self.climber.call, self._call = self._call, _call
         self._memory = model._sam.memory
         self._positions = {
@@ -106,35 +107,31 @@ class Step:
     def _run(self, state: list[Tensor]) -> Outcome:
         rho = self._rho
         if _is_always_zero(rho):
-            return self.one_pass(state, rho)
+            return self.one_pass(state)
         is_active = self.method.is_due(self._iterations)
         if not isinstance(rho, float):
             is_active = ops.logical_and(rho > 0, is_active)
         return self.either(
             is_active,
             lambda: self._two_passes(state, rho),
-            lambda: self.one_pass(state, rho),
+            lambda: self.one_pass(state),
+            self.method_state(state),
+            rho,
         )
 
-    def one_pass(self, state: list[Tensor], rho: Tensor) -> Outcome:
+    def one_pass(self, state: list[Tensor]) -> Outcome:
         """Return what a plain step on the whole batch does."""
         look = self.climber.look(state, None, self.climber.everything)
-        return self._stay(look, self.method_state(state), rho)
+        return self._stay(look, self.method_state(state))
 
-    def _stay(self, look: Look, remembered: State, rho: Tensor) -> Outcome:
+    def _stay(self, look: Look, remembered: State) -> Outcome:
         clean = self.climber.in_domain(look.gradients)
-        gradients = look.gradients
-        is_plain = _is_always_zero(rho)
-        if self.method.has_own("reuse") and not is_plain:
-            reused = self.method.reuse(clean, remembered)
-            reused = [ops.where(rho > 0, r, g) for r, g in zip(reused, clean)]
-            gradients = self.climber.from_domain(reused, gradients)
         logs, state = self.passes.report(
             look.seen, self.passes.batch, look.loss
         )
         following = self.method.next_state(clean, None, remembered)
         return Outcome(
-            gradients,
+            look.gradients,
             self._no_correction(clean),
             self.with_method_state(state, following),
             logs,
@@ -194,9 +191,9 @@ class Step:
             whole = climber.merged(look)
             if leading is not None:
                 whole = self.climber.look(state, None, self.climber.everything)
-            return self._stay(whole, remembered, rho)
+            return self._stay(whole, remembered)
 
-        return self.either(is_active, climb, stay)
+        return self.either(is_active, climb, stay, remembered, rho)
 
     def decide(
         self, statistic: Tensor, state: list[Tensor]
@@ -279,6 +276,53 @@ class Step:
         return replaced
 
     def either(
+        self,
+        is_active: Tensor | bool,
+        climb: Callable[[], Outcome],
+        stay: Callable[[], Outcome],
+        remembered: State,
+        rho: Tensor,
+    ) -> Outcome:
+        """Return the outcome of a step with or without a second pass.
+
+        Args:
+            is_active: Boolean scalar, whether there is a second pass.
+            climb: Returns the outcome with one.
+            stay: Returns that of a plain step.
+            remembered: What the method reuses in place of a second pass.
+            rho: Scalar, 0 for a step that is plain in any case.
+
+        Returns:
+            `Outcome`.
+        """
+        outcome = self._one_of(is_active, climb, stay)
+        if is_active is True or not self.method.has_own("reuse"):
+            return outcome
+        stays = ops.logical_and(rho > 0, ops.logical_not(is_active))
+        gradients = self._reused(stays, outcome.gradients, remembered)
+        return outcome._replace(gradients=gradients)
+
+    def _reused(
+        self, stays: Tensor, gradients: Gradients, remembered: State
+    ) -> Gradients:
+        """Return what the method makes of gradients if a step `stays`.
+
+        It sees their mean over replicas, which cannot talk in a conditional.
+        """
+        clean = backend.mean_over_replicas(self.climber.in_domain(gradients))
+        positions = [i for i in self.climber.domain if i in gradients]
+
+        def reuse() -> list[Tensor]:
+            reused = self.method.reuse(clean, remembered)
+            replaced = self.climber.from_domain(reused, gradients)
+            return [replaced[i] for i in positions]
+
+        chosen = backend.cond(
+            stays, reuse, lambda: [gradients[i] for i in positions]
+        )
+        return {**gradients, **dict(zip(positions, chosen))}
+
+    def _one_of(
         self,
         condition: Tensor | bool,
         if_true: Callable[[], Outcome],

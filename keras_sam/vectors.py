@@ -31,15 +31,19 @@ def mix(share: Tensor, first: Vector, second: Vector) -> Vector:
     return add(scale(share, first), scale(1 - share, second))
 
 
+def quotient(vector: Vector, direction: Vector) -> Tensor:
+    """Return how much of `direction` is in `vector`, 0 if it is zero."""
+    square = dot(direction, direction)
+    is_zero = square == 0
+    return dot(vector, direction) / ops.where(is_zero, 1.0, square)
+
+
 def orthogonal(vector: Vector, direction: Vector) -> Vector:
     """Return the part of `vector` orthogonal to `direction`.
 
     All of `vector` where `direction` is zero.
     """
-    square = dot(direction, direction)
-    is_zero = square == 0
-    quotient = dot(vector, direction) / ops.where(is_zero, 1.0, square)
-    return subtract(vector, scale(quotient, direction))
+    return subtract(vector, scale(quotient(vector, direction), direction))
 
 
 def scale(factor: Tensor, vector: Vector) -> Vector:

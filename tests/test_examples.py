@@ -31,6 +31,11 @@ LEAVES = {
         [],
         ["| replicas | mode | plain step |", "| 2 | XLA |"],
     ),
+    "benchmarks/pipeline.py": (
+        [],
+        [],
+        ["| augmentation | images a second and core |", "| auto_augment |"],
+    ),
     "distributed.py": (
         ["--strategy", "cpus"],
         [],
@@ -55,6 +60,11 @@ LEAVES = {
         [],
         [],
         ["| one product |", "| copies of the weights |"],
+    ),
+    "benchmarks/runner.py": (
+        [],
+        [],
+        ["| bare step | step in the runner | ratio |"],
     ),
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
     "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),

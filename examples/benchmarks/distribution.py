@@ -59,9 +59,9 @@ def main():
     }
     print("| " + " | ".join(HEADER) + " |")
     print("|" + " --- |" * len(HEADER))
-    for number, strategy in strategies.items():
-        for mode, jit_compile in MODES.items():
-            row = row_of(strategy, jit_compile, options)
+    for number in options.replicas:
+        for mode in options.modes:
+            row = row_of(strategies[number], MODES[mode], options)
             print(
                 f"| {number} | {mode} | " + " | ".join(row) + " |", flush=True
             )
@@ -158,6 +158,12 @@ def seconds_per_step(model, iterator, num_steps):
 def parse_options():
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--replicas", type=int, nargs="+", choices=(1, 2), default=(1, 2)
+    )
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=tuple(MODES)
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10, help="per round")
     parser.add_argument("--smoke", action="store_true", help="a few seconds")

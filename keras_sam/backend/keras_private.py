@@ -49,9 +49,9 @@ def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
         model._losses_override = previous
 
 
-def flatten_layers(model: keras.Model) -> list[keras.Layer]:
-    """Return the model and all layers in it, at any depth."""
-    return list(model._flatten_layers())
+def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return a layer or model and all layers in it, at any depth."""
+    return list(layer._flatten_layers())
 
 
 def global_seed_variables() -> list[keras.Variable]:

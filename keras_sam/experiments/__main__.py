@@ -22,14 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options = parser.parse_args(given)
-    folder = options.folder
-    if options.names[0] == "report":
-        files = [Path(name) for name in options.names[1:]]
-        files = files or [folder / "records.jsonl"]
-        text = report.write(files, folder, options.x, options.by)
-        print(text)
-        return
+    folder = options.folder / "smoke" if options.smoke else options.folder
     try:
+        if options.names[0] == "report":
+            files = [Path(name) for name in options.names[1:]]
+            files = files or [folder / "records.jsonl"]
+            print(report.write(files, folder, options.x, options.by))
+            return
         if options.names[0] == "list":
             chosen = _chosen(options.names[1:] or ["*"])
             print("\n".join(map(_line, chosen)))
@@ -69,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         help="settings, see `Experiment`",
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="a few images, a tiny network"
+        "--smoke",
+        action="store_true",
+        help="a few images, a tiny network; records and logs go to the folder "
+        "`smoke` of the other",
     )
     parser.add_argument(
         "--folder", type=Path, default=Path("runs"), help="for records and logs"

@@ -1,5 +1,7 @@
 """Table and picture of what the records say."""
 
+import math
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ def write(
     files: Sequence[Path], folder: Path, x: str = "", by: str = "variant"
 ) -> str:
     """Write `report.md` and `report.png`.
+
+    The picture has the paper's number beside each mean that has one.
 
     Args:
         files: JSON lines, as `run` writes them.
@@ -131,13 +135,22 @@ def _draw_lines(
         lines.setdefault(group[0]["settings"][by], []).append(group)
     for name, members in lines.items():
         members = sorted(members, key=lambda group: group[0]["settings"][x])
-        axis.errorbar(
-            [group[0]["settings"][x] for group in members],
+        places = [group[0]["settings"][x] for group in members]
+        drawn = axis.errorbar(
+            places,
             *_means_and_ranges(members),
             marker="o",
             capsize=2,
             label=str(name),
         )
+        if any(group[0]["paper_error"] for group in members):
+            axis.plot(
+                places,
+                _paper_errors(members),
+                color=drawn[0].get_color(),
+                label=f"{name}, the paper's",
+                **_PAPER,
+            )
     axis.set_xlabel(x.replace("_", " "))
     axis.set_ylabel("test error, %: mean and range over seeds")
     axis.legend(title=by.replace("_", " "), frameon=False)
@@ -147,10 +160,41 @@ def _draw_rows(axis: Any, groups: Sequence[Sequence[Record]]) -> None:
     """Draw one mean with its range below another."""
     means, ranges = _means_and_ranges(groups)
     rows = range(len(groups))
-    axis.errorbar(means, rows, xerr=ranges, fmt="o", capsize=2)
+    axis.errorbar(
+        means, rows, xerr=ranges, fmt="o", capsize=2, label="obtained"
+    )
+    axis.plot(
+        _paper_errors(groups),
+        rows,
+        color="black",
+        label="the paper's",
+        **_PAPER,
+    )
+    axis.legend(frameon=False)
     axis.set_yticks(rows, [group[0]["name"] for group in groups])
     axis.invert_yaxis()
     axis.set_xlabel("test error, %: mean and range over seeds")
+
+
+_PAPER = {"marker": "x", "linestyle": "none"}
+
+
+def _paper_errors(groups: Sequence[Sequence[Record]]) -> list[float]:
+    """Return the numbers that the paper prints, NaN where it prints none."""
+    return [paper_error(group[0]["paper_error"]) for group in groups]
+
+
+def paper_error(printed: str) -> float:
+    """Return the number that a printed error begins with.
+
+    Args:
+        printed: String as in `Experiment.paper_error`.
+
+    Returns:
+        Float in per cent, NaN if there is no number.
+    """
+    found = re.match(r"\d+(\.\d*)?", printed)
+    return float(found[0]) if found else math.nan
 
 
 def _means_and_ranges(

@@ -143,7 +143,7 @@ def _fitted(
         model = compiled(experiment, dataset, epochs * steps)
         epoch = logs.restore(model, place)
         model.fit(
-            _batches(experiment, dataset.train[0], one_hot, seed, epoch),
+            batches(experiment, dataset.train[0], one_hot, seed, epoch),
             epochs=epochs,
             initial_epoch=epoch,
             verbose=0,
@@ -212,9 +212,22 @@ def compiled(
     return model
 
 
-def _batches(
+def batches(
     experiment: Experiment, images: Any, labels: Any, seed: int, epoch: int
 ) -> ImageBatches:
+    """Return the batches that a network is trained on.
+
+    Args:
+        experiment: `Experiment`.
+        images: Array of bytes of shape `(num_images, height, width,
+            channels)`.
+        labels: Array of shape `(num_images, num_classes)`.
+        seed: Integer.
+        epoch: Integer, the epoch to begin with.
+
+    Returns:
+        `ImageBatches`.
+    """
     changes, final_changes = AUGMENTATIONS[experiment.augmentation]
     arguments: dict[str, Any] = {
         "images": images,

@@ -200,10 +200,11 @@ class Method(abc.ABC):
     def reuse(self, gradients: Vector, state: State) -> Vector:
         """Return what to follow at a step without a second pass.
 
-        Called only while rho is above 0.
+        Called once per step, and only while rho is above 0.
 
         Args:
-            gradients: The loss gradients at w.
+            gradients: The loss gradients at w, of the whole batch: their mean
+                over replicas.
             state: What the method remembers.
 
         Returns:

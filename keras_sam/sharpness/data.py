@@ -23,7 +23,7 @@ def batches(
         x: Array of shape `(num_examples, ...)` or a nest of arrays; or a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
             `DataLoader` or another iterable that yields `x`, `(x, y)` or
-            `(x, y, sample_weight)` for each batch.
+            `(x, y, sample_weight)` for each batch. It must end.
         y: Targets for arrays; `None` with batches.
         sample_weight: Weights for arrays, or `None`.
         batch_size: The size of batches that arrays are cut into.
@@ -32,8 +32,8 @@ def batches(
         At least one `Batch` with its number of examples.
 
     Raises:
-        ValueError: If there is no example, if arrays differ in length, or if
-            targets are given twice.
+        ValueError: If there is no example, if arrays differ in length, if
+            targets are given twice, or if a data set is known to have no end.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(
@@ -68,11 +68,13 @@ def _is_array(x: Any) -> bool:
 
 
 def _each(x: Any) -> Iterable[Any]:
+    if _is_endless(x):
+        raise ValueError(
+            "`x` must have a finite number of batches, which are all kept in "
+            "memory. Say how many of them, as with `x.take(10)` for a "
+            f"`tf.data.Dataset`. Received: x={x!r}"
+        )
     if isinstance(x, keras.utils.PyDataset):
-        if x.num_batches is None or not math.isfinite(x.num_batches):
-            raise ValueError(
-                f"`x` must have a finite number of batches. Received: x={x!r}"
-            )
         return (x[i] for i in range(x.num_batches))
     if not isinstance(x, Iterable):
         raise ValueError(
@@ -80,6 +82,13 @@ def _each(x: Any) -> Iterable[Any]:
             f"batches. Received: x={x!r} (of type {type(x)})"
         )
     return x
+
+
+def _is_endless(x: Any) -> bool:
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches is None or not math.isfinite(x.num_batches)
+    # Of a `tf.data.Dataset`: `tf.data.INFINITE_CARDINALITY` is -1.
+    return hasattr(x, "cardinality") and int(x.cardinality()) == -1
 
 
 def _cut(data: tuple[Any, Any, Any], batch_size: int) -> Iterable[Any]:

@@ -16,6 +16,8 @@ from keras_sam.sharpness.results import common
 
 MARGIN = 5
 """Widths of the smoothing kernel beyond the outermost Ritz values."""
+ROUNDING = 1e-5
+"""Of an eigenvalue in float32, by which it differs from probe to probe."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,8 +180,10 @@ def smooth(
     """Return grid, mean density over probes, its standard error, and width."""
     low, high = values.min(), values.max()
     if width is None:
-        # A single eigenvalue has no range to take a width from.
-        spread = high - low or abs(high) or 1.0
+        spread = high - low
+        if spread <= ROUNDING * abs(high):
+            # A single eigenvalue has no range to take a width from.
+            spread = abs(high) or 1.0
         width = float(spread / values.shape[1])
     grid = np.linspace(low - MARGIN * width, high + MARGIN * width, num_points)
     each = np.zeros((len(values), num_points))

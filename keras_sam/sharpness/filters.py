@@ -61,11 +61,11 @@ def owners(model: keras.Model) -> dict[int, keras.Layer]:
     found: dict[int, keras.Layer] = {}
     sizes: dict[int, int] = {}
     for layer in backend.flatten_layers(model):
-        count = len(layer.weights)
+        size = len(backend.flatten_layers(layer))
         for variable in layer.weights:
-            if count <= sizes.get(id(variable), count):
+            if size <= sizes.get(id(variable), size):
                 found[id(variable)] = layer
-                sizes[id(variable)] = count
+                sizes[id(variable)] = size
     return found
 
 

@@ -38,7 +38,7 @@ class Objective:
             given.
         x: Inputs of shape `(num_examples, ...)`, or a nest of them; or a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable
-            of batches. It is read once and kept in memory.
+            of batches. It is read once, to its end, and kept in memory.
         y: Targets of shape `(num_examples, ...)`, or a nest of them.
         sample_weight: Weights of shape `(num_examples,)`, or `None`.
         variables: What the loss is a function of, the other weights being

@@ -33,13 +33,15 @@ def refuse(
     if any(id(variable) in is_seed for variable in written):
         refuse_draws(model, training, evaluate)
     trainable = {id(v) for v in model.trainable_variables}
-    for variable in written:
-        if id(variable) in trainable:
-            raise ValueError(
-                "A layer writes a trainable weight in its forward pass, so "
-                "that the loss is not a function of the weights. Measure with "
-                f"`training=False`. Received: {variable.path}"
-            )
+    weights = [v for v in written if id(v) in trainable]
+    if weights:
+        paths = ", ".join(v.path for v in weights)
+        raise ValueError(
+            f"Layer '{_first_to_write(weights, model, evaluate)}' writes its "
+            f"trainable weight with training={training}, so that the loss is "
+            "not a function of the weights. Measure with `training=False`, or "
+            f"replace it. Received: training={training}, and weights {paths}"
+        )
 
 
 def refuse_draws(
@@ -55,17 +57,32 @@ def refuse_draws(
     Raises:
         ValueError: Naming the innermost layer that draws.
     """
-    seeds = _seeds(model)
-    drawing: list[str] = []
+    name = _first_to_write(_seeds(model), model, evaluate)
+    if name is not None:
+        raise ValueError(
+            f"Layer '{name}' draws random numbers with "
+            f"training={training}, so that the loss is not a function of the "
+            "weights. Measure with `training=False`, or replace it. "
+            f"Received: training={training}"
+        )
+
+
+def _first_to_write(
+    variables: list[keras.Variable],
+    model: keras.Model,
+    evaluate: Callable[[], Any],
+) -> str | None:
+    """Return the name of the innermost layer that writes a variable."""
+    names: list[str] = []
 
     def watched(layer: keras.Layer) -> Callable[..., Any]:
         call = layer.call
 
         def watching(*args: Any, **kwargs: Any) -> Any:
-            before = _values(seeds)
+            before = _values(variables)
             result = backend.draw_purely(lambda: call(*args, **kwargs))
-            if not drawing and before != _values(seeds):
-                drawing.append(layer.name)
+            if not names and before != _values(variables):
+                names.append(layer.name)
             return result
 
         return watching
@@ -76,13 +93,7 @@ def refuse_draws(
                 mock.patch.object(layer, "call", watched(layer))
             )
         evaluate()
-    if drawing:
-        raise ValueError(
-            f"Layer '{drawing[0]}' draws random numbers with "
-            f"training={training}, so that the loss is not a function of the "
-            "weights. Measure with `training=False`, or replace it. "
-            f"Received: training={training}"
-        )
+    return names[0] if names else None
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
@@ -96,5 +107,7 @@ def _seeds(model: keras.Model) -> list[keras.Variable]:
     ]
 
 
-def _values(seeds: list[keras.Variable]) -> list[bytes]:
-    return [np.asarray(ops.convert_to_numpy(v.value)).tobytes() for v in seeds]
+def _values(variables: list[keras.Variable]) -> list[bytes]:
+    return [
+        np.asarray(ops.convert_to_numpy(v.value)).tobytes() for v in variables
+    ]

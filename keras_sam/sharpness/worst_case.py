@@ -27,8 +27,9 @@ class WorstCaseSharpness(Result):
     Attributes:
         sharpness: The mean over batches, weighted by their size, of the
             largest L(w + e) - L(w) found, >= 0. A lower bound of the maximum.
+            Points whose loss overflows do not count.
         one_step: The same for SAM's own perturbation, one step along the
-            gradient.
+            gradient, whatever its sign.
         per_batch: Shape `(num_batches,)`.
         rho: The radius.
         norm: `"l2"` or `"linf"`.
@@ -182,15 +183,15 @@ def climb(
     start = np.zeros(objective.size)
 
     def at(u: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, slope = objective.loss_and_gradient(ball.point(u), batch)
-        # A loss that overflows is no reason to go on from there.
-        return (loss if math.isfinite(loss) else -math.inf), slope
+        return objective.loss_and_gradient(ball.point(u), batch)
 
-    base, slope = at(start)
-    last, now = start, ball.steepest(slope)
+    base, steepest = at(start)
+    last, now = start, ball.steepest(steepest)
     loss, slope = at(now)
-    first = loss - base
-    best = (base, start, None) if base > loss else (loss, now, slope)
+    first, loss = loss - base, _counted(loss)
+    best = (loss, now, slope)
+    if base > loss:
+        best = (base, start, steepest)
     checks = set(checkpoints(steps))
     pace, rose, since, before = 2.0, 0, 0, (2.0, best[0])
     for step in range(1, steps):
@@ -199,6 +200,7 @@ def climb(
         target = ball.project(target + (1 - MOMENTUM) * (now - last))
         last, now, previous = now, target, loss
         loss, slope = at(now)
+        loss = _counted(loss)
         rose, since = rose + (loss > previous), since + 1
         if loss > best[0]:
             best = (loss, now, slope)
@@ -206,10 +208,14 @@ def climb(
             is_stuck = before == (pace, best[0])
             before = (pace, best[0])
             if rose < ENOUGH * since or is_stuck:
-                pace, loss, last, now = pace / 2, best[0], best[1], best[1]
-                slope = at(now)[1] if best[2] is None else best[2]
+                pace, (loss, now, slope) = pace / 2, best
             rose = since = 0
-    return max(best[0] - base, 0.0), first
+    return best[0] - base, first
+
+
+def _counted(loss: float) -> float:
+    # A loss that overflows is no reason to go on from there.
+    return loss if math.isfinite(loss) else -math.inf
 
 
 def checkpoints(steps: int) -> list[int]:

@@ -69,6 +69,72 @@ def test_cutout_sets_one_square_around_a_place_in_the_image_to_zero():
     assert holes.any(0).all()
 
 
+def boxes(height, width, number, size):
+    """Return what `random_resized_crop` cut out: lefts, tops, sizes.
+
+    Red is the column and green the row of a position, so that both are linear
+    in the result; away from its borders they say where it comes from.
+    """
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([columns, rows, rows], -1).astype("uint8")
+    images = np.broadcast_to(image, (number, *image.shape))
+    results = data.random_resized_crop(images, generator(), size)
+    assert results.dtype == np.uint8
+    assert results.shape == (number, size, size, 3)
+    inside = slice(size // 4, -size // 4)
+    places = np.arange(size)[inside] + 0.5
+    found = []
+    for channel, axis in ((0, 1), (1, 2)):
+        profile = results[:, inside, inside, channel].mean(axis)
+        slope, start = np.polyfit(places, profile.T, 1)
+        # The middle of position 0 is at 0.5.
+        found.append((start + 0.5, slope * size))
+    (lefts, widths), (tops, heights) = found
+    return lefts, tops, widths, heights
+
+
+def test_resized_crop_has_the_areas_and_ratios_of_the_paper():
+    height, width, number = 200, 240, 1000
+    lefts, tops, widths, heights = boxes(height, width, number, 32)
+    # Bytes are rounded: half a position, over 16 of 32 of them.
+    error = 1.5
+    for start, length, whole in (
+        (lefts, widths, width),
+        (tops, heights, height),
+    ):
+        assert start.min() > -error
+        assert (start + length).max() < whole + error
+        # Anywhere: the share of the free space, of small parts.
+        free = whole - length
+        share = (start / free)[free > whole / 2]
+        deviation = np.sqrt(1 / 12 / len(share))
+        assert abs(share.mean() - 0.5) < 5 * deviation
+    areas = widths * heights / (height * width)
+    assert 0.07 < areas.min() < 0.1
+    assert 0.9 < areas.max() < 1.02
+    # Those that fit whatever their ratio are spread evenly: 200 * 4/3 is the
+    # widest with the full height, and 240 * 4/3 higher than the image.
+    fits = areas < 200**2 * 3 / 4 / (height * width)
+    uniform = (areas[fits] - 0.08) / (areas[fits].max() - 0.08)
+    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / fits.sum())
+    logarithms = np.log(widths / heights)[fits] / np.log(4 / 3)
+    assert 0.95 < abs(logarithms).max() < 1.1
+    assert abs(logarithms.mean()) < 5 * np.sqrt(1 / 3 / fits.sum())
+    share = areas[fits].max() - 0.08
+    assert abs(fits.mean() - share / 0.92) < 5 * np.sqrt(0.25 / number)
+
+
+def test_resized_crop_is_the_same_for_the_same_seed():
+    first = data.random_resized_crop(IMAGES[:20], generator(), 8)
+    again = data.random_resized_crop(IMAGES[:20], generator(), 8)
+    other = data.random_resized_crop(IMAGES[:20], np.random.default_rng(2), 8)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert data.random_resized_crop(IMAGES[:2], generator()).shape[1:3] == (
+        12, 12,
+    )  # fmt: skip
+
+
 def test_every_printed_policy_has_25_pairs_of_known_operations():
     for pairs in auto_augment.POLICIES.values():
         assert len(pairs) == 25

@@ -81,6 +81,23 @@ def test_tensorflow_datasets_are_read_by_name(tmp_path):
             np.testing.assert_array_equal(x[y == label][order], ordered)
 
 
+def test_tensorflow_datasets_are_read_from_files_when_asked_for(tmp_path):
+    Tiny(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    found = data.from_tfds_files("tiny", (6, 6), data_dir=tmp_path)
+    assert found.num_classes == 2
+    for split, number in (("train", 10), ("test", 6)):
+        files, y = getattr(found, split)
+        assert len(files) == number
+        assert files.shape == (number, 6, 6, 3)
+        x = files[:]
+        np.testing.assert_array_equal(files[np.array([3, 1])], x[[3, 1]])
+        for label, name in enumerate(sorted(CLASSES)):
+            expected = {image.tobytes() for image in IMAGES[split, name]}
+            assert {image.tobytes() for image in x[y == label]} == expected
+    small = data.from_tfds_files("tiny", (4, 3), data_dir=tmp_path).subset(2, 1)
+    assert small.train[0].shape == (2, 4, 3, 3)
+
+
 def test_digits_are_split_by_class():
     found = data.digits()
     assert found.train[0].shape == (1347, 8, 8, 1)

@@ -1,5 +1,6 @@
 """The runner: settings, records, and going on after a kill."""
 
+import importlib.util
 import json
 
 import keras
@@ -10,7 +11,6 @@ from keras_sam import data
 from keras_sam.experiments import EXPERIMENTS
 from keras_sam.experiments import logs
 from keras_sam.experiments import records
-from keras_sam.experiments import report
 from keras_sam.experiments import run
 from keras_sam.experiments.__main__ import main
 from keras_sam.experiments.mixing import MixedBatches
@@ -56,6 +56,41 @@ def test_a_wrong_setting_is_refused_by_name(assignment, message):
         tiny("label-noise-40/sam", assignment)
 
 
+def test_settings_are_read_by_their_types():
+    experiment = EXPERIMENTS["label-noise-40/sam"].with_settings([
+        "seeds=3,5",
+        "nesterov=false",
+        "bootstrap=True",
+        "rho=0.2",
+        "epochs=7",
+        "folder=a=b",
+    ])
+    assert experiment.seeds == (3, 5)
+    assert experiment.nesterov is False
+    assert experiment.bootstrap is True
+    assert experiment.rho == 0.2
+    assert experiment.epochs == 7
+    assert experiment.folder == "a=b"
+
+
+def test_records_count_for_the_same_settings_only():
+    experiment = EXPERIMENTS["label-noise-40/sam"]
+    settings = json.loads(json.dumps(experiment.settings()))
+    found = [
+        {"seed": 1, "settings": settings},
+        {"seed": 2, "settings": {**settings, "rho": 0.2}},
+        {"seed": 3, "settings": settings},
+    ]
+    elsewhere = experiment.with_settings(["folder=there", "workers=8"])
+    assert records.finished(found, experiment) == {1, 3}
+    assert records.finished(found, elsewhere) == {1, 3}
+    other = experiment.with_settings(["rho=0.2"])
+    assert records.finished(found, other) == {2}
+    names = {records.digest(e, s) for e in (experiment, other) for s in (1, 2)}
+    assert len(names) == 4
+    assert records.digest(elsewhere, 1) in names
+
+
 def test_command_line_names_what_is_wrong(capsys):
     with pytest.raises(SystemExit):
         main(["label-noise-40/sam", "--set", "rhoo=1"])
@@ -74,16 +109,23 @@ def test_a_run_leaves_a_record_and_is_not_repeated(tmp_path, capsys):
     line = ["label-noise-40/sam", "--smoke", "--folder", str(tmp_path)]
     main([*line, "--set", *DIGITS])
     main([*line, "--set", *DIGITS])
-    [record] = records.read(tmp_path / "records.jsonl")
+    # What was only tried is apart from results.
+    assert [path.name for path in tmp_path.iterdir()] == ["smoke"]
+    [record] = records.read(tmp_path / "smoke" / "records.jsonl")
     assert record["seed"] == 0
     assert record["paper_error"] == "6.6"
     # Three of eight, the whole number next to 40 %.
     assert record["wrong_labels"] == 37.5
     assert record["command"].startswith("python -m keras_sam.experiments")
     assert not list(tmp_path.rglob("*.h5"))
-    main(["report", "--folder", str(tmp_path)])
+    packages = ("tensorflow", "tensorboard")
+    is_installed = all(map(importlib.util.find_spec, packages))
+    assert bool(list(tmp_path.rglob("events.out.*"))) == is_installed
+    main(["report", "--smoke", "--folder", str(tmp_path)])
     assert "| 6.6 |" in capsys.readouterr().out
-    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        (tmp_path / "smoke" / "report.png").read_bytes().startswith(b"\x89PNG")
+    )
 
 
 class Killed(Exception):
@@ -154,9 +196,3 @@ def test_mixed_examples_lie_between_pairs_with_the_labels_mixed_alike():
     assert ((y > 0).sum(-1) <= 2).all()
     assert (y.max(-1) < 1).any()
     np.testing.assert_array_equal(batches[0][0], x)
-
-
-def test_spread_is_that_of_numpy():
-    values = [1.0, 2.0, 4.0]
-    expected = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-    assert report.spread(values) == f"{expected} (1.00 to 4.00)"

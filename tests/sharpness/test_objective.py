@@ -1,5 +1,6 @@
 """Data, selection, and what a measure leaves alone."""
 
+import gc
 import json
 
 import keras
@@ -109,6 +110,16 @@ def test_nothing_is_written(training):
         np.testing.assert_array_equal(a, b)
 
 
+def test_result_says_in_which_mode_it_was_measured():
+    x, y = dense.label_data()
+    for training, name in ((False, "inference mode"), (True, "training mode")):
+        result = sharpness.average_sharpness(
+            network(), x, y, num_draws=2, training=training
+        )
+        assert name in str(result)
+        assert result.training is training
+
+
 def test_training_mode_uses_the_statistics_of_the_batch():
     x, y = dense.label_data()
     model = network()
@@ -156,6 +167,45 @@ def test_layer_that_always_draws_is_refused_by_name(kind):
         sharpness.Objective(model, x, y)
     # The search for the layer leaves nothing behind.
     assert not any("call" in vars(layer) for layer in model.layers)
+
+
+def test_layer_that_writes_its_weight_is_refused_by_name():
+    x, y = dense.label_data()
+    wrapped = layers.Dense(4, name="inside")
+    model = network(layers.SpectralNormalization(wrapped, name="spectral"))
+    before = model.get_weights()
+    sharpness.Objective(model, x, y)
+    with pytest.raises(
+        ValueError, match=r"'spectral' writes its trainable weight .*inside"
+    ):
+        sharpness.Objective(model, x, y, training=True)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class WithoutEnd(keras.utils.PyDataset):
+    @property
+    def num_batches(self):
+        return None
+
+    def __getitem__(self, i):
+        raise AssertionError("was read")
+
+
+class Repeated:
+    """What `tf.data.Dataset.repeat` says of its length."""
+
+    def cardinality(self):
+        return np.int64(-1)
+
+    def __iter__(self):
+        raise AssertionError("was read")
+
+
+@pytest.mark.parametrize("kind", [WithoutEnd, Repeated])
+def test_data_without_end_are_refused_before_they_are_read(kind):
+    with pytest.raises(ValueError, match=r"finite number of batches.*take"):
+        sharpness.Objective(network(), kind())
 
 
 @keras.ops.custom_gradient
@@ -226,6 +276,9 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
     ]
     for result in results:
         assert "20 examples, inference mode" in str(result)
+        assert f"{result.num_weights} weights" in str(result)
+        assert result.num_weights == objective.size
+        assert result.loss == objective.value
         result.plot()
         path = tmp_path / "result.json"
         result.save(path)
@@ -234,6 +287,9 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
         assert type(loaded) is type(result)
         for name, value in vars(result).items():
             np.testing.assert_array_equal(getattr(loaded, name), value)
+            pair = getattr(loaded, name), value
+            kinds = [np.array(v).dtype.kind for v in pair]
+            assert kinds[0] == kinds[1]
         with pytest.raises(AttributeError):
             result.loss = 0.0
     path.write_text("{}")
@@ -264,3 +320,18 @@ def test_products_are_compiled_once():
     if keras.backend.backend() != "torch":
         # Batches of 8 and, last, of 4 examples.
         assert len(calls) == 2
+
+
+def test_products_leave_no_objects_behind():
+    objective = dense.objective(network(), *dense.label_data())
+    direction = np.ones(objective.size, "float32")
+
+    def count_after(num_products):
+        for _ in range(num_products):
+            objective.product(direction)
+        gc.collect()
+        return len(gc.get_objects())
+
+    start = count_after(5)
+    # One object a product would be fifty.
+    assert abs(count_after(50) - start) < 20

@@ -7,6 +7,8 @@ from keras import layers
 
 import keras_sam
 from keras_sam import sharpness
+from keras_sam.sharpness import worst_case
+from tests.sharpness import auto_pgd
 from tests.sharpness import dense
 
 
@@ -90,6 +92,84 @@ def test_worst_case_is_zero_where_the_gradient_is():
     assert found.sharpness == 0
 
 
+class Waves:
+    """A function of a vector with many maxima, in place of an objective."""
+
+    def __init__(self):
+        generator = np.random.default_rng(0)
+        self.size = 6
+        self.weights = generator.normal(size=6)
+        self._directions = generator.normal(scale=3, size=(9, 6))
+        self.points = []
+
+    def value(self, w):
+        return np.sin(self._directions @ w).sum()
+
+    def slope(self, w):
+        return np.cos(self._directions @ w) @ self._directions
+
+    def loss_and_gradient(self, point, batch):
+        self.points.append(point)
+        return self.value(point), self.slope(point)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_ascent_is_auto_pgd_point_by_point(norm, adaptive):
+    waves = Waves()
+    scale = np.abs(waves.weights) if adaptive else np.ones(6)
+    expected, num_halvings = auto_pgd.climb(
+        lambda u: waves.value(waves.weights + scale * u),
+        lambda u: scale * waves.slope(waves.weights + scale * u),
+        6,
+        1.5,
+        norm,
+        20,
+    )
+    ball = worst_case.Ball(waves, 1.5, norm, adaptive)
+    best, first = worst_case.climb(waves, None, ball, 20)
+    found = (np.array(waves.points) - waves.weights) / scale
+    assert num_halvings >= 1
+    assert len(found) == len(expected) == 21
+    # Both in float64, a few operations a step.
+    assert found == pytest.approx(np.array(expected), abs=1e-9)
+    losses = [waves.value(waves.weights + scale * u) for u in expected]
+    assert best == pytest.approx(max(losses) - losses[0])
+    if norm == "linf":  # A case whose last point is not its best.
+        assert best > losses[-1] - losses[0] + 1e-4
+    assert first == pytest.approx(losses[1] - losses[0])
+
+
+class Cliff(Waves):
+    """Waves that overflow at some distance."""
+
+    def value(self, w):
+        is_far = np.linalg.norm(w - self.weights) > 0.6
+        return np.inf if is_far else super().value(w)
+
+
+def test_points_whose_loss_overflows_do_not_count():
+    cliff = Cliff()
+    ball = worst_case.Ball(cliff, 1.5, "l2", False)
+    best, first = worst_case.climb(cliff, None, ball, 20)
+    losses = [cliff.value(w) for w in cliff.points]
+    assert first == np.inf
+    assert best == max(v for v in losses if v < np.inf) - losses[0] > 1
+
+
+def test_worst_case_is_never_below_zero():
+    """At a maximum, of a loss that is -(w - 0.01)^2, all other points are."""
+    model = dense.model(
+        layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
+        loss=lambda y, y_pred: -((y_pred - 0.01) ** 2),
+        size=1,
+    )
+    one = np.ones((1, 1))
+    found = sharpness.worst_case_sharpness(model, one, one, rho=1.0, steps=1)
+    assert found.one_step == pytest.approx(-(0.99**2) + 0.01**2)
+    assert found.sharpness == 0
+
+
 def test_each_batch_is_climbed_by_itself_and_weighs_by_its_size():
     x, y = dense.label_data(num_examples=20, size=4)
     model = classifier()
@@ -99,6 +179,9 @@ def test_each_batch_is_climbed_by_itself_and_weighs_by_its_size():
         for a, b in ((0, 16), (16, 20))
     ]
     assert whole.batch_size == 16
+    assert whole.one_step == pytest.approx(
+        0.8 * parts[0].one_step + 0.2 * parts[1].one_step
+    )
     assert whole.per_batch == pytest.approx([p.sharpness for p in parts])
     assert whole.sharpness == pytest.approx(
         0.8 * parts[0].sharpness + 0.2 * parts[1].sharpness

@@ -118,15 +118,16 @@ def test_deflation_lowers_the_error():
     assert errors[1] < errors[0] / 2
 
 
-def test_trace_stops_at_the_error_that_was_asked_for():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_trace_stops_at_the_error_that_was_asked_for(sign):
     a, values = matrix()
-    shifted = a + 10 * np.eye(60)
+    shifted = sign * (a + 10 * np.eye(60))
     found, error, count = trace.estimate(
         lambda v: shifted @ v, 60, 0, 1000, 0.01, np.random.default_rng(0)
     )
     assert 10 < count < 1000
-    assert error <= 0.01 * found
-    assert found == pytest.approx(values.sum() + 600, abs=4 * error)
+    assert error <= 0.01 * abs(found)
+    assert sign * found == pytest.approx(values.sum() + 600, abs=4 * error)
 
 
 def test_trace_of_full_rank_is_exact():
@@ -177,6 +178,37 @@ def test_density_integrates_to_one():
     assert np.trapezoid(found, grid) == pytest.approx(1, abs=1e-5)
 
 
+def test_density_of_equal_eigenvalues_is_one_bell_around_them():
+    """The Krylov space of every probe ends after one step."""
+    nodes, weights = density.quadrature(
+        lambda v: 3 * v, Space(8), 4, 2, np.random.default_rng(0)
+    )
+    assert nodes == pytest.approx(3)
+    assert weights.tolist() == [[pytest.approx(1), 0, 0, 0]] * 2
+    grid, found, error, width = density.smooth(nodes, weights, None, 200)
+    assert width == pytest.approx(3 / 4)
+    assert found == pytest.approx(gaussians(grid, [3], width))
+    assert error == pytest.approx(0)
+
+
+def test_negative_share_is_the_weight_of_what_is_below_one_width():
+    result = sharpness.SpectralDensity(
+        grid=np.zeros(2),
+        density=np.zeros(2),
+        standard_error=np.zeros(2),
+        width=1.0,
+        ritz_values=np.array([[-2, -0.5, 1], [-3, -2, 0.5]]),
+        ritz_weights=np.array([[0.1, 0.3, 0.6], [0.2, 0.3, 0.5]]),
+        gauss_newton=False,
+        num_examples=1,
+        num_weights=3,
+        training=False,
+        loss=0.0,
+    )
+    assert result.negative_share == pytest.approx((0.1 + 0.5) / 2)
+    assert "30.0% of the eigenvalues below -1" in str(result)
+
+
 @pytest.fixture(scope="module")
 def measured():
     x, y = dense.label_data(num_examples=40, size=4)
@@ -218,6 +250,39 @@ def test_trace_of_a_model(measured):
     assert result.trace == pytest.approx(
         values.sum(), abs=4 * result.standard_error + 1e-5
     )
+
+
+def test_trace_says_whether_its_error_is_small_enough(measured):
+    objective, _ = measured
+
+    def found(tolerance, max_probes=10):
+        result = sharpness.hessian_trace(
+            objective, rank=0, max_probes=max_probes, tolerance=tolerance
+        )
+        assert result.num_probes == 10
+        return result
+
+    never = found(0.0)
+    assert not never.converged
+    assert "10 probes, not converged" in str(never)
+    share = never.standard_error / abs(never.trace)
+    assert not found(0.99 * share).converged
+    assert found(1.01 * share).converged
+    assert found(10.0, max_probes=20).converged
+
+
+def test_gauss_newton_matrix_can_be_asked_for(measured):
+    objective, values = measured
+    expected = np.linalg.eigvalsh(dense.hessian(objective, True))
+    assert values.min() < -0.01
+    trace = sharpness.hessian_trace(objective, rank=999, gauss_newton=True)
+    assert trace.trace == pytest.approx(expected.sum(), abs=1e-4)
+    assert (trace.standard_error, trace.num_probes) == (0, 0)
+    density = sharpness.spectral_density(
+        objective, num_probes=2, gauss_newton=True
+    )
+    assert density.ritz_values.min() == pytest.approx(0, abs=1e-4)
+    assert density.ritz_values.max() == pytest.approx(expected[-1], abs=1e-4)
 
 
 def test_density_of_a_model(measured):

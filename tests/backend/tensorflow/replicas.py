@@ -14,6 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.distribute.distribute_utils import (
+    TPU_VARIABLE_CLASS_MAPPING,
+)
 
 import keras_sam
 
@@ -26,9 +29,12 @@ METHODS = (
     "vasso",
     "stable_sam",
     "momentum_sam",
+    "look_sam",
     "ae_sam",
 )
-
+NO_GLOBAL = ("look_sam", "ae_sam")
+"""Methods whose second pass is conditional, refused with "global"."""
+REMEMBERING = ("friendly_sam", "vasso", "look_sam", "ae_sam")
 
 # Cases of `main`, by what is special about them: arguments of `build` on two
 # replicas, and what differs on one device.
@@ -53,8 +59,8 @@ def methods(strategy):
     results = {}
     for method in METHODS:
         for perturbation, parts in (("replica", 2), ("global", 1)):
-            if (method, perturbation) == ("ae_sam", "global"):
-                continue  # Refused: see below.
+            if perturbation == "global" and method in NO_GLOBAL:
+                continue
             with strategy.scope():
                 model = build(method=method, perturbation=perturbation)
             logs = fit(model)
@@ -99,7 +105,36 @@ def settings(strategy):
         "results": results,
         "refused": refused,
         "collectives": collectives,
+        "variables": {name: variables(strategy, name) for name in REMEMBERING},
     }
+
+
+def variables(strategy, method):
+    """Return how replicas keep what a `SAMModel` remembers, and counts.
+
+    And how they keep what Keras itself has of these kinds.
+    """
+    with strategy.scope():
+        model = build(method, norm="whole batch", metrics=["accuracy"])
+        model.build_method_state()
+        statistics = model.layers[2].non_trainable_variables
+        metric = keras.metrics.Mean().variables
+    return {
+        "remembered": [kept(v) for v in model._sam.variables],
+        "counted": [kept(v) for v in model._sam.tracker.variables],
+        "statistics": kept(statistics[0]),
+        "metric": kept(metric[0]),
+    }
+
+
+def kept(variable):
+    """Return synchronization and aggregation of a variable.
+
+    And whether `TPUStrategy` has a class for variables so synchronized.
+    """
+    value = variable.value
+    is_known = value.synchronization in TPU_VARIABLE_CLASS_MAPPING
+    return [value.synchronization.name, value.aggregation.name, is_known]
 
 
 def two_logical_devices():

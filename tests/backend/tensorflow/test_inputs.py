@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_sam import sharpness
 from tests import cases
 from tests import models
 
@@ -57,3 +58,15 @@ def test_ragged_tensors_are_inputs():
     data = tf.data.Dataset.from_tensor_slices((ragged, cases.CLASSES)).batch(8)
     logs = model.fit(data, verbose=0).history
     assert logs["sharpness"][0] > 0
+
+
+def test_sharpness_on_data_without_end_is_refused_at_once():
+    inputs = keras.Input((6,))
+    model = models.functional(inputs, models.probabilities()(inputs), {})
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    data = tf.data.Dataset.from_tensor_slices((cases.FEATURES, cases.CLASSES))
+    data = data.batch(8).repeat()
+    with pytest.raises(ValueError, match="finite number of batches"):
+        sharpness.Objective(model, data)
+    objective = sharpness.Objective(model, data.take(3))
+    assert objective.num_examples == 24

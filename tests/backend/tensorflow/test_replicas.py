@@ -9,7 +9,7 @@ CASES = [
     f"{method}, {perturbation}"
     for method in replicas.METHODS
     for perturbation in ("replica", "global")
-    if (method, perturbation) != ("ae_sam", "global")
+    if perturbation == "replica" or method not in replicas.NO_GLOBAL
 ] + list(replicas.SPECIAL)
 
 
@@ -63,3 +63,16 @@ def test_what_keras_and_tensorflow_cannot_do_is_refused_by_name(outcome):
 def test_replicas_talk_no_more_than_in_a_plain_step(outcome):
     collectives = outcome["collectives"]
     assert collectives["sam"] == collectives["plain"] > 0
+
+
+@pytest.mark.parametrize("method", replicas.REMEMBERING)
+def test_variables_are_synchronized_as_those_of_keras(outcome, method):
+    """So that a TPU, which this was not run on, accepts them as it does those.
+
+    Of `tf.VariableSynchronization`, it has classes for two.
+    """
+    found = outcome["variables"][method]
+    assert found["remembered"]
+    assert all(kept == found["statistics"] for kept in found["remembered"])
+    assert all(kept == found["metric"] for kept in found["counted"])
+    assert found["statistics"][2] and found["metric"][2]

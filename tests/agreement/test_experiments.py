@@ -1,0 +1,68 @@
+"""The runner on each backend, and on two devices of one machine."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_sam.experiments import records
+
+ROOT = Path(__file__).parents[2]
+RUN = ["-m", "keras_sam.experiments"]
+# Logical devices have to be there before TensorFlow starts.
+ON_TWO_DEVICES = [
+    "-c",
+    """
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+from keras_sam.experiments.__main__ import main
+
+main()
+""",
+]
+ENVIRONMENT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "start", "environment", "settings"),
+    [
+        ("jax", RUN, {}, []),
+        ("torch", RUN, {}, []),
+        (
+            "tensorflow",
+            ON_TWO_DEVICES,
+            {},
+            ["strategy=mirrored", "eager=false"],
+        ),
+        (
+            "jax",
+            RUN,
+            ENVIRONMENT,
+            ["strategy=data_parallel", "eager=false"],
+        ),
+    ],
+)
+def test_an_experiment_runs(backend, start, environment, settings, tmp_path):
+    process = subprocess.run(
+        [
+            *(sys.executable, *start, "label-noise-40/sam", "--smoke"),
+            *("--folder", tmp_path, "--set", "source=digits"),
+            *("augmentation=small_crop", *settings),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    [record] = records.read(tmp_path / "smoke" / "records.jsonl")
+    assert backend in record["versions"]
+    assert math.isfinite(record["loss"])
+    assert record["sharpness"] != 0

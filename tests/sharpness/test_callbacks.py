@@ -1,0 +1,147 @@
+"""Measures and snapshots during `fit`."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sam import callbacks
+from keras_sam import sharpness
+from tests.sharpness import dense
+from tests.sharpness.test_landscape import network
+
+
+class Seen(keras.callbacks.Callback):
+    """Keeps the logs of each step, and the loss on all data after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.logs, self.losses = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.logs.append(dict(logs))
+        objective = sharpness.Objective(self.model, *dense.label_data())
+        self.losses.append(objective.value)
+
+
+def fit(model, *used, epochs=1):
+    """Train for three steps an epoch; return the logs of the epochs."""
+    x, y = dense.label_data()
+    return model.fit(
+        x, y, batch_size=8, epochs=epochs, verbose=0, callbacks=list(used)
+    ).history
+
+
+def by_loss(**arguments):
+    measures = {"value": lambda objective: objective.value}
+    return callbacks.SharpnessMonitor(
+        *dense.label_data(), measures=measures, **arguments
+    )
+
+
+def test_monitor_measures_after_every_so_many_steps():
+    monitor, seen = by_loss(every_steps=2), Seen()
+    history = fit(network(), monitor, seen, epochs=2)
+    measured = {
+        i: log["value"] for i, log in enumerate(seen.logs) if "value" in log
+    }
+    assert sorted(measured) == [1, 3, 5]
+    for i, value in measured.items():
+        assert value == pytest.approx(seen.losses[i], rel=1e-6)
+    # The last value of each epoch.
+    assert history["value"] == [measured[1], measured[5]]
+
+
+def test_epoch_without_a_measured_step_has_no_value():
+    history = fit(network(), by_loss(every_steps=4), epochs=3)["value"]
+    assert np.isnan(history).tolist() == [True, False, False]
+
+
+def test_monitor_starts_anew_with_every_fit():
+    monitor, seen = by_loss(every_steps=2), Seen()
+    fit(network(1), monitor, seen)
+    fit(network(2), monitor, seen)
+    assert ["value" in log for log in seen.logs] == [False, True, False] * 2
+    assert seen.logs[4]["value"] == pytest.approx(seen.losses[4], rel=1e-6)
+
+
+def test_measures_by_name_are_those_of_the_functions():
+    x, y = dense.label_data()
+    model = network()
+    monitor = callbacks.SharpnessMonitor(x, y, measures=callbacks.MEASURES)
+    history = fit(model, monitor)
+    found = {
+        "top_eigenvalue": sharpness.hessian_eigenvalues(
+            model, x, y, k=1
+        ).eigenvalues[0],
+        "trace": sharpness.hessian_trace(model, x, y).trace,
+        "worst_case_sharpness": sharpness.worst_case_sharpness(
+            model, x, y
+        ).sharpness,
+        "average_sharpness": sharpness.average_sharpness(model, x, y).sharpness,
+    }
+    for name, value in found.items():
+        assert history[name] == [pytest.approx(value, rel=1e-4)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ({}, [0, 3, 6, 9]),
+        ({"every_epochs": 2}, [0, 6, 9]),
+        ({"every_steps": 4}, [0, 4, 8, 9]),
+    ],
+)
+def test_snapshots_are_taken_at_the_start_on_the_way_and_at_the_end(
+    arguments, steps
+):
+    recorder = callbacks.TrajectoryRecorder(**arguments)
+    with pytest.raises(ValueError, match="Nothing was recorded"):
+        _ = recorder.trajectory
+    model = network()
+    for _ in range(2):  # The second `fit` starts anew.
+        before = dense.weights_of(model)
+        fit(model, recorder, epochs=3)
+        assert recorder.trajectory.steps.tolist() == steps
+        points = recorder.trajectory.points
+        assert points.shape == (len(steps), 39)
+        assert points[0] == pytest.approx(before)
+        assert points[-1] == pytest.approx(dense.weights_of(model))
+
+
+def test_trajectory_and_monitor_in_fit(tmp_path):
+    x, y = dense.label_data()
+    model = network()
+    recorder = callbacks.TrajectoryRecorder()
+    monitor = callbacks.SharpnessMonitor(
+        x, y, measures=["top_eigenvalue"], every_epochs=2
+    )
+    log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    history = model.fit(
+        x, y, epochs=3, verbose=0, callbacks=[monitor, recorder, log]
+    ).history["top_eigenvalue"]
+    assert np.isnan(history).tolist() == [False, True, False]
+    assert "top_eigenvalue" in (tmp_path / "log.csv").read_text()
+    last = sharpness.hessian_eigenvalues(model, x, y, k=1).eigenvalues[0]
+    assert history[2] == pytest.approx(last, rel=1e-4)
+
+    trajectory = recorder.trajectory
+    assert trajectory.steps.tolist() == [0, 1, 2, 3]
+    assert trajectory.points[-1] == pytest.approx(dense.weights_of(model))
+    trajectory.save(tmp_path / "points.npz")
+    loaded = sharpness.Trajectory.load(tmp_path / "points.npz")
+    plane = sharpness.loss_surface(model, x, y, trajectory=loaded, num_points=3)
+    assert plane.path[-1] == pytest.approx(0)
+    assert plane.explained.sum() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"measures": ["flatness"]}, "`measures` must be names"),
+        ({"every_epochs": 0}, "`every_epochs` must be"),
+        ({"every_steps": 0}, "`every_steps` must be"),
+    ],
+)
+def test_bad_argument_of_the_monitor_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        callbacks.SharpnessMonitor(*dense.label_data(), **arguments)
