@@ -26,8 +26,9 @@ def refuse_raw_parameters(model: keras.Model) -> None:
         ValueError: Naming the layer.
     """
     for layer in flatten_layers(model):
-        if isinstance(layer, keras.layers.TorchModuleWrapper) and any(
-            _tensors(layer.module)
+        if (
+            isinstance(layer, keras.layers.TorchModuleWrapper)
+            and next(_tensors(layer.module), None) is not None
         ):
             raise ValueError(
                 f"Layer '{layer.name}' wraps a `torch.nn.Module` with "

@@ -14,7 +14,7 @@ HIDDEN = torch.nn.Parameter(torch.ones(4))  # In no layer.
 
 
 def module(make):
-    return lambda: layers.TorchModuleWrapper(make())
+    return lambda: layers.TorchModuleWrapper(make(), output_shape=(None, 4))
 
 
 class Attribute(layers.Layer):
@@ -95,7 +95,7 @@ def test_model_with_raw_parameters_is_refused_and_left_as_it_was(name):
 
 
 def test_module_without_parameters_and_buffers_is_trained():
-    model = network(layers.TorchModuleWrapper(torch.nn.Tanh()))
+    model = network(module(torch.nn.Tanh)())
     logs = model.fit(X, Y, verbose=0).history
     assert logs["sharpness"][0] > 0
 
