@@ -18,6 +18,8 @@ from keras import layers
 
 from keras_sam import sharpness
 
+LANCZOS_STEPS = 6
+
 NORMALIZATIONS = {
     "batch": lambda: layers.BatchNormalization(),
     "layer": lambda: layers.LayerNormalization(),
@@ -139,7 +141,7 @@ def measured(objective):
         objective, rank=2, max_probes=10, tolerance=0.0
     )
     density = sharpness.spectral_density(
-        objective, steps=6, num_probes=2, num_points=50
+        objective, steps=LANCZOS_STEPS, num_probes=2, num_points=50
     )
     worst = sharpness.worst_case_sharpness(objective, rho=0.1, steps=5)
     average = sharpness.average_sharpness(objective, num_draws=4)

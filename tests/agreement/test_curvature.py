@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.agreement.curvature import CASES
+from tests.agreement.curvature import LANCZOS_STEPS
 
 ROOT = Path(__file__).parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -56,6 +57,11 @@ def test_measure_is_that_of_jax(name, training, kind, backend, results):
     expected = results["jax"][key]
     largest = np.abs(expected).max()
     assert largest > 1e-3
+    tolerance = TOLERANCE * largest
+    if kind == "density":
+        # It moves as Ritz values do against its width, which is one part in
+        # so many of their range.
+        tolerance *= LANCZOS_STEPS
     np.testing.assert_allclose(
-        results[backend][key], expected, rtol=0, atol=TOLERANCE * largest
+        results[backend][key], expected, rtol=0, atol=tolerance
     )
