@@ -3,8 +3,7 @@
     python -m tests.agreement.curvature FILE
 
 Writes, for each network, a Hessian-vector product and a Gauss-Newton product
-along fixed directions, the three largest eigenvalues, and what the other
-measures find, whose random vectors NumPy draws from a seed.
+along fixed directions, and the three largest eigenvalues.
 """
 
 import os
@@ -128,29 +127,7 @@ def main(path):
         results[f"{key}/eigenvalues"] = sharpness.hessian_eigenvalues(
             objective, k=3, tolerance=1e-5, verbose=0
         ).eigenvalues
-        for kind, values in measured(objective).items():
-            results[f"{key}/{kind}"] = values
     np.savez(path, **results)
-
-
-def measured(objective):
-    """Return what each measure finds, with a fixed number of probes."""
-    trace = sharpness.hessian_trace(
-        objective, rank=2, max_probes=10, tolerance=0.0
-    )
-    density = sharpness.spectral_density(
-        objective, steps=6, num_probes=2, num_points=50
-    )
-    worst = sharpness.worst_case_sharpness(objective, rho=0.1, steps=5)
-    average = sharpness.average_sharpness(objective, num_draws=4)
-    surface = sharpness.loss_surface(objective, num_points=3)
-    return {
-        "trace": np.array([trace.trace, trace.standard_error]),
-        "density": density.density,
-        "worst_case": np.append(worst.per_batch, worst.one_step),
-        "average": np.array([average.sharpness, average.standard_error]),
-        "surface": surface.losses,
-    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the three backends measure is the same."""
+"""Second derivatives of the three backends are the same."""
 
 import os
 import subprocess
@@ -16,17 +16,6 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Sums of some hundred terms, a few layers deep, in float32, whose rounding is
 # 6e-8 a term. The fault of `tf.nn.moments` is 4e-2 and more.
 TOLERANCE = 2e-5
-
-KINDS = (
-    "product",
-    "gauss_newton",
-    "eigenvalues",
-    "trace",
-    "density",
-    "worst_case",
-    "average",
-    "surface",
-)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +38,9 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["product", "gauss_newton", "eigenvalues"])
 @pytest.mark.parametrize(("name", "training"), CASES)
-def test_measure_is_that_of_jax(name, training, kind, backend, results):
+def test_curvature_is_that_of_jax(name, training, kind, backend, results):
     key = f"{name}/{training}/{kind}"
     expected = results["jax"][key]
     largest = np.abs(expected).max()
