@@ -36,7 +36,7 @@ from keras_sam import sharpness
 
 def objective_of(network, jit_compile):
     """Return an `Objective` on one batch of a network of `step_time.py`."""
-    inputs, outputs, batch_size = NETWORKS[network]()
+    inputs, outputs, batch_size = NETWORKS[network](keras)
     model = keras.Model(inputs, outputs)
     model.compile(
         "sgd",
