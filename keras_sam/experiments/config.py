@@ -63,7 +63,7 @@ class Experiment:
             trainable weights is part of the loss.
         clipnorm: Largest norm of the final gradient; 0 for no clipping.
         label_smoothing: As for `keras.losses.CategoricalCrossentropy`.
-        jit_compile: Whether XLA compiles the step.
+        jit_compile: Whether XLA compiles the step; on JAX it always does.
         eager: Whether steps are run eagerly.
         strategy: `"none"`; on TensorFlow also `"mirrored"`, on JAX also
             `"data_parallel"`: all devices of the machine.

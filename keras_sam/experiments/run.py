@@ -206,7 +206,7 @@ def compiled(
                 min(5, dataset.num_classes), name="top_5"
             ),
         ],
-        jit_compile=experiment.jit_compile,
+        jit_compile=experiment.jit_compile or keras.backend.backend() == "jax",
         run_eagerly=experiment.eager,
     )
     return model

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import keras
 
 from keras_sam.backend.jax.shards import shards_of
@@ -81,7 +82,9 @@ class Trainer(keras.Model):
             The logs, and the new state.
 
         Raises:
-            ValueError: If `state` lacks what the method remembers.
+            ValueError: If `state` lacks what the method remembers, or if
+                parts of the batch are to be perturbed on their own devices by
+                a step that is not compiled.
         """
         if self.sam.method.has_own("initial_state") and not self._sam.variables:
             raise ValueError(
@@ -98,8 +101,16 @@ class Trainer(keras.Model):
         ]
         values = [*trainable, *non_trainable, *optimizer, *metrics]
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        shards = shards_of(self.sam.perturbation)
+        if shards is not None and not isinstance(trainable[0], jax.core.Tracer):
+            raise ValueError(
+                "On JAX, a perturbation for each group of devices needs "
+                "compiled steps. Use `jit_compile=True` without `run_eagerly`, "
+                'or `perturbation="global"`. '
+                f"Received: perturbation={self.sam.perturbation!r}"
+            )
         with keras.StatelessScope([*zip(variables, values, strict=True)]):
-            step = Step(self, batch, shards_of(self.sam.perturbation))
+            step = Step(self, batch, shards)
             outcome = step.run([*non_trainable, *metrics])
             correction = correction_of(self.optimizer, outcome)
         gradients = [outcome.gradients[i] for i in range(len(trainable))]

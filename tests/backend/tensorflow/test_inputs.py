@@ -69,4 +69,4 @@ def test_sharpness_on_data_without_end_is_refused_at_once():
     with pytest.raises(ValueError, match="finite number of batches"):
         sharpness.Objective(model, data)
     objective = sharpness.Objective(model, data.take(3))
-    assert objective.num_examples == 24
+    assert objective.num_examples == 8 + 8 + 4
