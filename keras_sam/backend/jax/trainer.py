@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import keras
 
 from keras_sam.backend.jax.shards import shards_of
@@ -60,8 +59,29 @@ class Trainer(keras.Model):
     predict_function = _OwnFunction()
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Return what runs a step, once the model has been checked."""
+        """Return what runs a step, once the model has been checked.
+
+        Args:
+            force: Whether to make it anew.
+
+        Returns:
+            A function.
+
+        Raises:
+            ValueError: If parts of the batch are to be perturbed on their own
+                devices by steps that are not compiled.
+        """
         check_trainable(self)
+        is_compiled = self.jit_compile and not self.run_eagerly
+        if not is_compiled and shards_of(self.sam.perturbation) is not None:
+            raise ValueError(
+                "On JAX, a perturbation for each group of devices needs "
+                "compiled steps. Use `jit_compile=True` without `run_eagerly`, "
+                'or `perturbation="global"`. Received: '
+                f"perturbation={self.sam.perturbation!r}, "
+                f"jit_compile={self.jit_compile}, "
+                f"run_eagerly={self.run_eagerly}"
+            )
         self.build_method_state()
         return super().make_train_function(force)
 
@@ -82,9 +102,7 @@ class Trainer(keras.Model):
             The logs, and the new state.
 
         Raises:
-            ValueError: If `state` lacks what the method remembers, or if
-                parts of the batch are to be perturbed on their own devices by
-                a step that is not compiled.
+            ValueError: If `state` lacks what the method remembers.
         """
         if self.sam.method.has_own("initial_state") and not self._sam.variables:
             raise ValueError(
@@ -101,16 +119,8 @@ class Trainer(keras.Model):
         ]
         values = [*trainable, *non_trainable, *optimizer, *metrics]
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        shards = shards_of(self.sam.perturbation)
-        if shards is not None and not isinstance(trainable[0], jax.core.Tracer):
-            raise ValueError(
-                "On JAX, a perturbation for each group of devices needs "
-                "compiled steps. Use `jit_compile=True` without `run_eagerly`, "
-                'or `perturbation="global"`. '
-                f"Received: perturbation={self.sam.perturbation!r}"
-            )
         with keras.StatelessScope([*zip(variables, values, strict=True)]):
-            step = Step(self, batch, shards)
+            step = Step(self, batch, shards_of(self.sam.perturbation))
             outcome = step.run([*non_trainable, *metrics])
             correction = correction_of(self.optimizer, outcome)
         gradients = [outcome.gradients[i] for i in range(len(trainable))]
