@@ -12,7 +12,7 @@ with its quartiles.
 FOLDER has strips of CIFAR-10, see `examples/frontier.py`; without it, the
 digits are used, on which a step is so short that the time of a call shows.
 
-It takes about 3 minutes on two CPU cores. Expected: a ratio of at most 1.05.
+It takes about 9 minutes on two CPU cores. Expected: a ratio of at most 1.05.
 """
 
 import argparse

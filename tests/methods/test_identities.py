@@ -137,3 +137,21 @@ def test_rho_0_is_the_base_optimizer_bit_for_bit(name, mode, make_rho):
     small_network.assert_same(found.weights, expected.weights)
     for logs, plain_logs in zip(found.logs, expected.logs):
         assert logs == {**plain_logs, "sharpness": 0.0}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_look_sam_with_a_direction_is_plain_once_rho_is_0(mode):
+    rho = keras.optimizers.schedules.PiecewiseConstantDecay([0], [RHO, 0.0])
+    model = small_network.compiled(MODES[mode], method="look_sam", rho=rho)
+    x, y, _ = small_network.examples()
+    model.train_on_batch(x, y)
+    other = small_network.network(keras.Model)
+    other.set_weights(model.get_weights())
+    optimizer = keras.optimizers.SGD(small_network.LEARNING_RATE)
+    other.compile(optimizer, "mse", **MODES[mode])
+    model.train_on_batch(x, y)
+    other.train_on_batch(x, y)
+    assert_close(
+        np.concatenate([w.ravel() for w in model.get_weights()]),
+        np.concatenate([w.ravel() for w in other.get_weights()]),
+    )

@@ -1,31 +1,18 @@
 """What a step on several devices does; `replicas.py` does it."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.backend.jax import replicas
+from tests.backend.jax.running import printed_by
 
-ROOT = Path(__file__).parents[3]
 CASES = [*replicas.CASES, "masks", "model_parallel"]
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.backend.jax.replicas"],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        timeout=540,
-    )
-    assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
+    return json.loads(printed_by("replicas").splitlines()[-1])
 
 
 @pytest.mark.parametrize("case", CASES)
