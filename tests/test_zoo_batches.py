@@ -121,7 +121,9 @@ def test_rho_0_is_plain_fit_for_a_model_of_keras_applications():
     x = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
     y = np.arange(8) % 3
     results = []
-    for settings in (None, {"rho": 0.0}, {"rho": 0.05}):
+    # Batch normalization of four images makes the loss so steep that it need
+    # not rise at a distance of 0.05; it does where it is nearly linear.
+    for settings in (None, {"rho": 0.0}, {"rho": 1e-3}):
         keras.utils.set_random_seed(1)
         model = models.mobile_net(settings)
         model.compile(
