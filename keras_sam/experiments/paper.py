@@ -292,7 +292,7 @@ def _m_sharpness() -> list[Experiment]:
             num_microbatches=parts,
         )
         for parts in (1, 2, 4, 8)
-        for rho in (0.02, 0.05, 0.1, 0.15)
+        for rho in (0.02, 0.05, 0.1, 0.15, 0.3)
     ] + [
         Experiment(
             row="m-sharpness",
