@@ -209,7 +209,10 @@ def _run(
         return (climb.seen.state, running), climb.seen.y_pred
 
     (state, running), y_pred, index = parts.scan(
-        part, (state, sums.start), step.leading, climber.passes.positions
+        lambda carry, rows: step.call(lambda: part(carry, rows)),
+        (state, sums.start),
+        step.leading,
+        climber.passes.positions,
     )
     gradients, correction, remembered, losses, rise = sums.mean(
         running, parts.count
@@ -232,7 +235,7 @@ def _mean_statistic(step: "Step", state: list[Tensor], parts: Parts) -> Tensor:
         return (look.seen.state, total + statistic), look.seen.y_pred
 
     (_, total), _, _ = parts.scan(
-        part,
+        lambda carry, rows: step.call(lambda: part(carry, rows)),
         (state, ops.zeros(())),
         step.leading,
         climber.passes.positions,

@@ -43,6 +43,17 @@ class Settings:
         """Return the radius of the coming step: a float if it is constant."""
         return schedules.rho_at(self.rho, optimizer)
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the iteration and the radius decide if a step climbs."""
+        return not isinstance(self.rho, float) or self.method.has_own("is_due")
+
+    @property
+    def has_control_flow(self) -> bool:
+        """Whether a step branches or loops at run time."""
+        decides = self.is_conditional or self.method.has_own("statistic")
+        return decides or self.num_microbatches > 1
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, serialized."""
         return {

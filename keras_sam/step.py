@@ -39,9 +39,10 @@ class Step:
         batch: `Batch`.
         shards: The parts of the batch on groups of devices, each to be
             perturbed by its own gradient; `None` for one perturbation.
-        compiled: Calls a function that reads no variables, and that replicas
-            run without talking to each other, and returns what it returns.
-            `None` to call such functions like any other.
+        compiled: Calls a function that reads no variables, has no conditional
+            or loop, and that replicas run without talking to each other, and
+            returns what it returns. `None` to call such functions like any
+            other.
     """
 
     def __init__(
@@ -76,11 +77,11 @@ class Step:
         self._optimizer = model.optimizer
         self._iterations = ops.convert_to_tensor(model.optimizer.iterations)
         self._rho = self.settings.rho_at(model.optimizer)
-        self._call = compiled or _call
+        self.call = compiled or _call
         is_global = self.settings.perturbation == "global"
-        if is_global or any(map(self.method.has_own, ("statistic", "reuse"))):
-            # Replicas talk within the step, and a pass is compiled by itself.
-            self.climber.call, self._call = self._call, _call
+        if is_global or self.method.has_own("statistic"):
+            # Replicas talk between the passes, each of which is compiled.
+            self.climber.call, self.call = self.call, _call
         self._memory = model._sam.memory
         self._positions = {
             id(variable): i for i, variable in enumerate(state_variables(model))
@@ -88,7 +89,7 @@ class Step:
 
     def run(self, state: list[Tensor]) -> Outcome:
         """Return what the step does from `state`."""
-        outcome = self._call(lambda: self._run(state))
+        outcome = self._run(state)
         new = (self.method_state(outcome.state), outcome.correction)
         no_correction = keras.tree.map_structure(
             ops.zeros_like, outcome.correction
@@ -121,8 +122,12 @@ class Step:
 
     def one_pass(self, state: list[Tensor]) -> Outcome:
         """Return what a plain step on the whole batch does."""
-        look = self.climber.look(state, None, self.climber.everything)
-        return self._stay(look, self.method_state(state))
+
+        def stay() -> Outcome:
+            look = self.climber.look(state, None, self.climber.everything)
+            return self._stay(look, self.method_state(state))
+
+        return self.call(stay)
 
     def _stay(self, look: Look, remembered: State) -> Outcome:
         clean = self.climber.in_domain(look.gradients)
@@ -142,11 +147,15 @@ class Step:
             return microbatches.run(self, state, rho)
         if self.method.has_own("statistic"):
             return self._two_passes_if_decided(state, rho)
-        leading = self._leading_of_batch()
-        climb = self.sharp_climber.look_and_climb(
-            state, self.method_state(state), rho, leading, None
-        )
-        return self.outcome_of(climb, leading)
+
+        def climb() -> Outcome:
+            leading = self._leading_of_batch()
+            climb = self.sharp_climber.look_and_climb(
+                state, self.method_state(state), rho, leading, None
+            )
+            return self.outcome_of(climb, leading)
+
+        return self.call(climb)
 
     def probe(self, state: list[Tensor], rho: Tensor) -> Climb:
         """Do both passes on the batch as a whole, to look at them.

@@ -1,17 +1,13 @@
 """Where Keras' own train function does not work on several replicas."""
 
-import contextlib
 import itertools
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_sam.backend.keras_private import flatten_layers
-from keras_sam.backend.keras_private import get_keras_mask
-from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.types import Tensor
 
 
@@ -97,10 +93,7 @@ def _synchronized(model: keras.Model) -> list[str]:
 def _refuse_collective_in_conditional(model: Any) -> None:
     sam = model.sam
     decides = sam.method.has_own("statistic")
-    is_conditional = not isinstance(sam.rho, float) or sam.method.has_own(
-        "is_due"
-    )
-    is_inside = is_conditional or decides or sam.num_microbatches > 1
+    is_inside = sam.is_conditional or decides or sam.num_microbatches > 1
     if _synchronized(model) and is_inside:
         raise NotImplementedError(
             "TensorFlow allows replicas no communication inside a conditional "
@@ -110,7 +103,7 @@ def _refuse_collective_in_conditional(model: Any) -> None:
             f"rho={sam.rho!r}, num_microbatches={sam.num_microbatches}"
         )
     if (sam.perturbation == "global" and is_inside) or (
-        decides and is_conditional
+        decides and sam.is_conditional
     ):
         raise NotImplementedError(
             "TensorFlow allows replicas no communication inside a conditional "
@@ -121,26 +114,6 @@ def _refuse_collective_in_conditional(model: Any) -> None:
             f"perturbation={sam.perturbation!r}, "
             f"num_microbatches={sam.num_microbatches}"
         )
-
-
-@contextlib.contextmanager
-def not_compiled_as_a_whole(model: keras.Model) -> Iterator[None]:
-    """Make functions that Keras makes in this scope run without XLA.
-
-    One program cannot reach the variables of several devices, see
-    https://github.com/keras-team/keras/issues/19005. A TPU compiles what
-    replicas run in any case.
-
-    Args:
-        model: A model with replicas; another is left alone.
-    """
-    jit_compile = model.jit_compile
-    if has_replicas(model) or is_on_tpu(model):
-        model.jit_compile = False
-    try:
-        yield
-    finally:
-        model.jit_compile = jit_compile
 
 
 def step_by_step(model: keras.Model, function: Callable[[Any], Any]) -> Any:
@@ -187,45 +160,3 @@ def logs(model: keras.Model, logs: dict[str, Tensor]) -> dict[str, Tensor]:
     if not has_several_workers(model):
         return logs
     return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
-
-
-def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
-    """Return how to call what each replica computes on its own.
-
-    Returns:
-        `call_compiled` if XLA is asked for and Keras' function of the whole
-        step does not run with it; else `None`.
-    """
-    is_apart = has_replicas(model) and not is_on_tpu(model)
-    return call_compiled if model.jit_compile and is_apart else None
-
-
-def call_compiled(function: Callable[[], Any]) -> Any:
-    """Call a function in one XLA program and return its result.
-
-    Args:
-        function: Reads no variables. Returns a nest of tensors.
-
-    Returns:
-        The same nest. What the function returns as it was is the same tensor.
-    """
-    untouched: dict[int, Tensor] = {}
-    masks: list[list[Tensor | None]] = []
-
-    def traced() -> tuple[Any, list[Tensor]]:
-        result = function()
-        graph = tf.compat.v1.get_default_graph()
-        leaves = tf.nest.flatten(result)
-        for i, leaf in enumerate(leaves):
-            if tf.is_tensor(leaf) and getattr(leaf, "graph", graph) != graph:
-                untouched[i] = leaf
-        masks.append([get_keras_mask(leaf) for leaf in leaves])
-        return result, masks[0]
-
-    result, found = tf.function(traced, jit_compile=True, autograph=False)()
-    leaves = tf.nest.flatten(result)
-    for i, mask in enumerate(found):
-        if mask is not None:
-            set_keras_mask(leaves[i], mask)
-    leaves = [untouched.get(i, leaf) for i, leaf in enumerate(leaves)]
-    return tf.nest.pack_sequence_as(result, leaves)

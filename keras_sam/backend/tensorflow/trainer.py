@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_sam import passes
 from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
+from keras_sam.backend.tensorflow import compilation
 from keras_sam.backend.tensorflow import replicas
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
@@ -34,7 +35,8 @@ class Trainer(keras.Model):
         # The plain view of the same model may have made the one there is.
         is_other = self.train_function is not self._sam.train_function
         if force or is_other or self.train_function is None:
-            with replicas.not_compiled_as_a_whole(self):
+            is_whole = compilation.is_train_step_whole(self)
+            with compilation.whole_if(is_whole, self):
                 super().make_train_function(force=True)
             self.train_function = replicas.step_by_step(
                 self, self.train_function
@@ -45,14 +47,14 @@ class Trainer(keras.Model):
     def make_test_function(self, force: bool = False) -> Any:
         """Return what runs a step of `evaluate`."""
         if force or self.test_function is None:
-            with replicas.not_compiled_as_a_whole(self):
+            with compilation.whole_if(compilation.is_whole(self), self):
                 super().make_test_function(force=True)
             self.test_function = replicas.step_by_step(self, self.test_function)
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Return what runs a step of `predict`."""
-        with replicas.not_compiled_as_a_whole(self):
+        with compilation.whole_if(compilation.is_whole(self), self):
             return super().make_predict_function(force)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
@@ -61,7 +63,7 @@ class Trainer(keras.Model):
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         variables = passes.state_variables(self)
         state = [read(variable) for variable in variables]
-        step = Step(self, batch, compiled=replicas.compiled(self))
+        step = Step(self, batch, compiled=compilation.compiled(self))
         outcome = step.run(state)
         for variable, old, new in zip(variables, state, outcome.state):
             if new is not old:

@@ -6,9 +6,11 @@ these are the programs for CPUs.
 
 import re
 
+import keras
 import pytest
 import tensorflow as tf
 
+import keras_sam
 from tests import cases
 from tests import training
 
@@ -34,3 +36,68 @@ def test_program_of_a_step_needs_no_host_and_has_static_shapes(name, method):
     assert "ENTRY" in program
     for what, pattern in FORBIDDEN.items():
         assert not re.search(pattern, program), what
+
+
+def compiled_functions(graph):
+    """Return the graphs of what runs as a program of XLA, and all others."""
+    functions = graph.as_graph_def(add_shapes=False).library.function
+    by_name = {function.signature.name: function for function in functions}
+
+    def called(nodes):
+        for node in nodes:
+            for attribute in node.attr.values():
+                names = [attribute.func.name]
+                names += [f.name for f in attribute.list.func]
+                yield from (by_name[n] for n in names if n in by_name)
+
+    inside, remaining = (
+        {},
+        [
+            function
+            for function in functions
+            if function.attr["_XlaMustCompile"].b
+        ],
+    )
+    while remaining:
+        function = remaining.pop()
+        if function.signature.name not in inside:
+            inside[function.signature.name] = function
+            remaining.extend(called(function.node_def))
+    outside = [f for n, f in by_name.items() if n not in inside]
+    return list(inside.values()), outside
+
+
+def operations(functions):
+    return {node.op for function in functions for node in function.node_def}
+
+
+BRANCHES_AND_LOOPS = {"If", "StatelessIf", "Case", "While", "StatelessWhile"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "look_sam"},
+        {"method": "ae_sam"},
+        {"rho": keras_sam.schedules.Periodic(5, 0.05)},
+        {"num_microbatches": 2},
+        {"num_microbatches": 2, "method": "ae_sam"},
+    ],
+    ids=str,
+)
+def test_convolutions_are_compiled_but_not_within_branches_or_loops(settings):
+    """XLA takes their gradients tens of times as long there on a CPU."""
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Conv2D(4, 3)(inputs)
+    outputs = keras.layers.Dense(1)(keras.layers.Flatten()(outputs))
+    model = keras_sam.SAMModel(inputs, outputs, **settings)
+    model.compile("sgd", "mse", jit_compile=True)
+    data = (tf.ones((8, 8, 8, 3)), tf.ones((8, 1)))
+    model.train_on_batch(*data)
+
+    step = tf.function(lambda data: model.train_function([data]))
+    step = step.get_concrete_function(data)
+    inside, outside = compiled_functions(step.graph)
+    assert "Conv2DBackpropFilter" in operations(inside)
+    assert not operations(inside) & BRANCHES_AND_LOOPS
+    assert "Conv2DBackpropFilter" not in operations(outside)

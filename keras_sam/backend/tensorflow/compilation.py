@@ -1,0 +1,95 @@
+"""What XLA compiles: a whole step, or parts of it."""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_sam.backend.keras_private import get_keras_mask
+from keras_sam.backend.keras_private import set_keras_mask
+from keras_sam.backend.tensorflow.replicas import has_replicas
+from keras_sam.backend.tensorflow.replicas import is_on_tpu
+from keras_sam.types import Tensor
+
+
+def is_whole(model: keras.Model) -> bool:
+    """Return whether one program may hold all of a step.
+
+    It cannot reach the variables of several devices, see
+    https://github.com/keras-team/keras/issues/19005. A TPU compiles what
+    replicas run in any case.
+    """
+    return not has_replicas(model) and not is_on_tpu(model)
+
+
+def is_train_step_whole(model: keras.Model) -> bool:
+    """Return whether one program holds all of a train step.
+
+    Not where it branches or loops: there XLA takes the gradients of
+    convolutions tens of times as long on a CPU.
+    """
+    return is_whole(model) and not model.sam.has_control_flow
+
+
+@contextlib.contextmanager
+def whole_if(condition: bool, model: keras.Model) -> Iterator[None]:
+    """Make functions that Keras makes in this scope run without XLA.
+
+    Args:
+        condition: If true, they run as the model says.
+        model: The model that makes them.
+    """
+    jit_compile = model.jit_compile
+    model.jit_compile = jit_compile and condition
+    try:
+        yield
+    finally:
+        model.jit_compile = jit_compile
+
+
+def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
+    """Return how to call the parts of a train step.
+
+    Returns:
+        `call_compiled` if XLA is asked for and Keras' function of the whole
+        step does not run with it; else `None`.
+    """
+    is_apart = not is_train_step_whole(model) and not is_on_tpu(model)
+    is_traced = not tf.executing_eagerly()
+    return (
+        call_compiled if model.jit_compile and is_apart and is_traced else None
+    )
+
+
+def call_compiled(function: Callable[[], Any]) -> Any:
+    """Call a function in one XLA program and return its result.
+
+    Args:
+        function: Reads no variables. Returns a nest of tensors.
+
+    Returns:
+        The same nest. What the function returns as it was is the same tensor.
+    """
+    untouched: dict[int, Tensor] = {}
+    masks: list[list[Tensor | None]] = []
+
+    def traced() -> tuple[Any, list[Tensor]]:
+        result = function()
+        graph = tf.compat.v1.get_default_graph()
+        leaves = tf.nest.flatten(result)
+        for i, leaf in enumerate(leaves):
+            if tf.is_tensor(leaf) and getattr(leaf, "graph", graph) != graph:
+                untouched[i] = leaf
+        masks.append([get_keras_mask(leaf) for leaf in leaves])
+        return result, masks[0]
+
+    result, found = tf.function(traced, jit_compile=True, autograph=False)()
+    leaves = tf.nest.flatten(result)
+    for i, mask in enumerate(found):
+        if mask is not None:
+            set_keras_mask(leaves[i], mask)
+    leaves = [untouched.get(i, leaf) for i, leaf in enumerate(leaves)]
+    return tf.nest.pack_sequence_as(result, leaves)
