@@ -93,3 +93,16 @@ def call_compiled(function: Callable[[], Any]) -> Any:
             set_keras_mask(leaves[i], mask)
     leaves = [untouched.get(i, leaf) for i, leaf in enumerate(leaves)]
     return tf.nest.pack_sequence_as(result, leaves)
+
+
+def call_on_variables(model: keras.Model, function: Callable[[], None]) -> None:
+    """Call a function that writes variables, with the parts of a train step.
+
+    Args:
+        model: The model that is trained.
+        function: Reads and writes variables of the model and the optimizer.
+            On several devices it is called as it is.
+    """
+    if compiled(model) is not None and not has_replicas(model):
+        function = tf.function(function, jit_compile=True, autograph=False)
+    function()

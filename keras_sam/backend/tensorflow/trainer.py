@@ -65,10 +65,14 @@ class Trainer(keras.Model):
         state = [read(variable) for variable in variables]
         step = Step(self, batch, compiled=compilation.compiled(self))
         outcome = step.run(state)
-        for variable, old, new in zip(variables, state, outcome.state):
-            if new is not old:
-                variable.assign(new)
-        self._apply(outcome)
+
+        def write() -> None:
+            for variable, old, new in zip(variables, state, outcome.state):
+                if new is not old:
+                    variable.assign(new)
+            self._apply(outcome)
+
+        compilation.call_on_variables(self, write)
         return replicas.logs(self, outcome.logs)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
