@@ -2,8 +2,9 @@
 
     python -m tests.agreement.curvature FILE
 
-Writes, for each network, a Hessian-vector product and a Gauss-Newton product
-along fixed directions, and the three largest eigenvalues.
+Writes, for each network, the loss, a Hessian-vector product and a Gauss-Newton
+product along fixed directions, and the three largest eigenvalues; for some of
+them also what the other measures find, whose random vectors NumPy draws.
 """
 
 import os
@@ -17,6 +18,8 @@ from keras import layers
 
 from keras_sam import sharpness
 
+LANCZOS_STEPS = 6
+
 NORMALIZATIONS = {
     "batch": lambda: layers.BatchNormalization(),
     "layer": lambda: layers.LayerNormalization(),
@@ -27,7 +30,7 @@ NORMALIZATIONS = {
 
 
 def normalized(name):
-    """Return a convolution and a normalization, in training mode too."""
+    """Return a convolution and a normalization."""
     return [
         keras.Input((6, 6, 2)),
         layers.Conv2D(4, 3, activation="swish"),
@@ -73,12 +76,16 @@ NETWORKS = {
     "spectral": spectral,
     "attention": embedded,
 }
-CASES = [
-    (name, training)
-    for name in NETWORKS
-    for training in (False, True)
-    # It writes its kernel in training mode, which is refused.
-    if (name, training) != ("spectral", True)
+# Of these layers, only batch normalization computes something else in training
+# mode; spectral normalization then writes its kernel, which is refused.
+CASES = [(name, False) for name in NETWORKS] + [("batch", True)]
+# The other measures are NumPy on top of products, gradients and losses, so that
+# a few networks will do.
+MEASURED_CASES = [
+    ("batch", False),
+    ("batch", True),
+    ("spectral", False),
+    ("attention", False),
 ]
 
 
@@ -122,12 +129,36 @@ def main(path):
         direction = np.random.default_rng(1).normal(size=objective.size)
         key = f"{name}/{training}"
         direction = direction.astype("float32")
+        results[f"{key}/loss"] = np.array(objective.value)
         results[f"{key}/product"] = objective.product(direction)
         results[f"{key}/gauss_newton"] = objective.product(direction, True)
         results[f"{key}/eigenvalues"] = sharpness.hessian_eigenvalues(
             objective, k=3, tolerance=1e-5, verbose=0
         ).eigenvalues
+        if (name, training) in MEASURED_CASES:
+            for kind, values in measured(objective).items():
+                results[f"{key}/{kind}"] = values
     np.savez(path, **results)
+
+
+def measured(objective):
+    """Return what each measure finds, with a fixed number of probes."""
+    trace = sharpness.hessian_trace(
+        objective, rank=2, max_probes=10, tolerance=0.0
+    )
+    density = sharpness.spectral_density(
+        objective, steps=LANCZOS_STEPS, num_probes=2, num_points=50
+    )
+    worst = sharpness.worst_case_sharpness(objective, rho=0.5, steps=5)
+    average = sharpness.average_sharpness(objective, num_draws=4)
+    surface = sharpness.loss_surface(objective, num_points=3)
+    return {
+        "trace": np.array([trace.trace, trace.standard_error]),
+        "density": density.density,
+        "worst_case": np.append(worst.per_batch, worst.one_step),
+        "average": np.array([average.sharpness, average.standard_error]),
+        "surface": surface.losses,
+    }
 
 
 if __name__ == "__main__":

@@ -64,6 +64,18 @@ def test_monitor_starts_anew_with_every_fit():
     assert seen.logs[4]["value"] == pytest.approx(seen.losses[4], rel=1e-6)
 
 
+def test_monitor_makes_one_objective_of_its_data_and_options():
+    monitor = by_loss(every_steps=1, variables="norm_only", batch_size=7)
+    found = []
+    monitor._measures["value"] = lambda objective: (
+        found.append(objective) or len(objective.batches)
+    )
+    history = fit(network(), monitor, epochs=2)
+    assert len(found) == 6 and all(one is found[0] for one in found)
+    assert found[0].size == 8  # Scales and offsets of four units.
+    assert history["value"] == [3, 3]  # 20 examples.
+
+
 def test_measures_by_name_are_those_of_the_functions():
     x, y = dense.label_data()
     model = network()
@@ -108,6 +120,15 @@ def test_snapshots_are_taken_at_the_start_on_the_way_and_at_the_end(
         assert points[-1] == pytest.approx(dense.weights_of(model))
 
 
+def test_model_that_is_not_built_has_no_first_snapshot():
+    model = keras.Sequential([keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    recorder = callbacks.TrajectoryRecorder()
+    fit(model, recorder)
+    assert recorder.trajectory.steps.tolist() == [3]
+    assert recorder.trajectory.points.shape == (1, 12)
+
+
 def test_trajectory_and_monitor_in_fit(tmp_path):
     x, y = dense.label_data()
     model = network()
@@ -134,14 +155,25 @@ def test_trajectory_and_monitor_in_fit(tmp_path):
     assert plane.explained.sum() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"measures": ["flatness"]}, "`measures` must be names"),
-        ({"every_epochs": 0}, "`every_epochs` must be"),
-        ({"every_steps": 0}, "`every_steps` must be"),
-    ],
-)
-def test_bad_argument_of_the_monitor_is_refused(arguments, message):
+def test_a_measure_may_be_named_alone():
+    alone, listed = (
+        callbacks.SharpnessMonitor(*dense.label_data(), measures=measures)
+        for measures in ("trace", ["trace"])
+    )
+    assert alone._measures == listed._measures
+
+
+@pytest.mark.parametrize("bad", [0, 1.5])
+@pytest.mark.parametrize("name", ["every_epochs", "every_steps"])
+def test_bad_interval_is_refused(name, bad):
+    message = f"`{name}` must be an integer above 0. Received: {name}={bad}"
     with pytest.raises(ValueError, match=message):
-        callbacks.SharpnessMonitor(*dense.label_data(), **arguments)
+        callbacks.SharpnessMonitor(*dense.label_data(), **{name: bad})
+    with pytest.raises(ValueError, match=message):
+        callbacks.TrajectoryRecorder(**{name: bad})
+
+
+@pytest.mark.parametrize("measures", [["flatness"], []])
+def test_measures_that_are_not_known_are_refused(measures):
+    with pytest.raises(ValueError, match="`measures` must be names"):
+        callbacks.SharpnessMonitor(*dense.label_data(), measures=measures)

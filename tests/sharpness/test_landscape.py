@@ -81,4 +81,5 @@ def test_line_to_a_model_ends_at_its_loss_with_its_statistics():
     )
     expected = [m.evaluate(x, y, verbose=0) for m in (first, second)]
     assert line.losses[[0, 2]] == pytest.approx(expected, rel=1e-5)
+    assert line.direction == "to"
     assert line.num_weights == 39

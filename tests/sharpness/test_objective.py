@@ -292,10 +292,15 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
             assert kinds[0] == kinds[1]
         with pytest.raises(AttributeError):
             result.loss = 0.0
-    path.write_text("{}")
+    matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"result": "LossCurve"}'])
+def test_file_without_a_result_is_refused(content, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(content)
     with pytest.raises(ValueError, match="must be a saved result"):
         sharpness.load(path)
-    matplotlib.pyplot.close("all")
 
 
 def test_several_radii_are_drawn_in_their_order():

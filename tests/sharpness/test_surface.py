@@ -67,6 +67,7 @@ def test_random_line_goes_along_its_direction_through_the_kernels():
     points = [(objective.weights + a * direction, 0) for a in (-0.5, 0, 0.5, 1)]
     expected = losses_at(objective, points)
     assert line.losses == pytest.approx(expected, rel=1e-5)
+    assert line.direction == "random"
     assert line.num_weights == objective.size == 24
     assert line.length == pytest.approx(np.linalg.norm(direction))
     # Filters of the direction are as long as those of the kernels.
@@ -92,6 +93,52 @@ def test_random_plane_is_spanned_by_two_draws():
     assert plane.lengths == pytest.approx(lengths)
 
 
+def test_ranges_by_default_are_those_that_are_documented():
+    first, second = network(1), network(2)
+    model = dense.objective(first, *dense.label_data())
+    ends = [0, -1]
+    line = sharpness.loss_line(model, num_points=2)
+    assert line.positions[ends].tolist() == [-1, 1]
+    line = sharpness.loss_line(model, to=second, num_points=2)
+    assert line.positions[ends].tolist() == [-0.5, 1.5]
+    plane = sharpness.loss_surface(model, num_points=2)
+    assert plane.first[ends].tolist() == plane.second[ends].tolist() == [-1, 1]
+    plane = sharpness.loss_surface(model, to=second, num_points=2)
+    assert plane.first[ends].tolist() == [-0.5, 1.5]
+    assert plane.second[ends].tolist() == [-1, 1]
+
+
+def test_landscapes_print_their_extremes():
+    of_all = {
+        "num_examples": 20,
+        "num_weights": 24,
+        "training": False,
+        "loss": 2.0,
+    }
+    line = sharpness.LossLine(
+        positions=np.array([-1, 0, 1]),
+        losses=np.array([3, 2, 1.0]),
+        direction="to",
+        length=0.5,
+        **of_all,
+    )
+    assert "along a line (to, unit 0.5): from -1 to 1\n" in str(line)
+    assert "lowest 1 at 1, highest 3\n" in str(line)
+    plane = sharpness.LossSurface(
+        first=np.array([-1, 1]),
+        second=np.array([-2, 2]),
+        losses=np.array([[4, 3], [2, 1.0]]),
+        directions="trajectory",
+        lengths=np.array([0.5, 0.25]),
+        path=np.zeros((3, 2)),
+        explained=np.array([0.5, 0.25]),
+        **of_all,
+    )
+    assert "(trajectory, units 0.5 and 0.25): -1 to 1 by -2 to 2" in str(plane)
+    assert "lowest 1, highest 4\n" in str(plane)
+    assert "75.0% of the trajectory's variance" in str(plane)
+
+
 def test_plane_to_a_model_is_orthogonal_and_takes_its_statistics_along():
     x, y = dense.label_data()
     first, second = network(1), network(2)
@@ -110,8 +157,6 @@ def test_plane_to_a_model_is_orthogonal_and_takes_its_statistics_along():
     expected = losses_at(objective, points, second)
     assert plane.losses.ravel() == pytest.approx(expected, rel=1e-5)
     assert plane.lengths == pytest.approx([np.linalg.norm(way)] * 2, rel=1e-5)
-    shown = sharpness.loss_surface(first, x, y, to=second, num_points=2)
-    assert shown.first == pytest.approx([-0.5, 1.5])
 
 
 def test_plane_of_a_trajectory_is_that_of_its_snapshots():
