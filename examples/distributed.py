@@ -23,10 +23,10 @@ better, and nothing but the strategy changes from one machine to another.
 - `auto`, the default: `workers` with `TF_CONFIG`, else `tpu` where the
   environment names one, else `gpus` if there are several, else `one`.
 
-It prints the number of replicas and the clean test accuracy: on the digits about
-98 %, in half a minute on two CPU cores; an epoch of CIFAR-10 takes one to three
-minutes there. `gpus` with several and `tpu` were never run. `--smoke` trains on
-a few digits.
+It prints the number of replicas and the clean test accuracy: on the digits
+about 98 %, in half a minute on two CPU cores; an epoch of CIFAR-10 takes one to
+three minutes there. `gpus` with several and `tpu` were never run. `--smoke`
+trains on a few digits.
 """
 
 import argparse
