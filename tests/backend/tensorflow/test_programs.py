@@ -83,7 +83,7 @@ BRANCHES_AND_LOOPS = {"If", "StatelessIf", "Case", "While", "StatelessWhile"}
         {"num_microbatches": 2},
         {"num_microbatches": 2, "method": "ae_sam"},
     ],
-    ids=str,
+    ids=["look_sam", "ae_sam", "periodic", "microbatches", "ae_sam_parts"],
 )
 def test_convolutions_are_compiled_but_not_within_branches_or_loops(settings):
     """XLA takes their gradients tens of times as long there on a CPU."""
