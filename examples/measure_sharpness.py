@@ -12,7 +12,7 @@ trace, and the worst-case sharpness at three radii. It prints a table and writes
 Expected: every measure lower with SAM, and the loss higher: without SAM the
 network has learned the wrong labels. Figures: `README.md` in this folder.
 
-It takes about half a minute on two idle CPU cores.
+It takes about half a minute on two CPU cores, idle ones.
 """
 
 import argparse
