@@ -235,7 +235,7 @@ def _mean_statistic(step: "Step", state: list[Tensor], parts: Parts) -> Tensor:
         return (look.seen.state, total + statistic), look.seen.y_pred
 
     (_, total), _, _ = parts.scan(
-        lambda carry, rows: step.call(lambda: part(carry, rows)),
+        part,
         (state, ops.zeros(())),
         step.leading,
         climber.passes.positions,

@@ -35,11 +35,11 @@ def is_train_step_whole(model: keras.Model) -> bool:
 
 
 @contextlib.contextmanager
-def whole_if(condition: bool, model: keras.Model) -> Iterator[None]:
+def compiled_only_if(condition: bool, model: keras.Model) -> Iterator[None]:
     """Make functions that Keras makes in this scope run without XLA.
 
     Args:
-        condition: If true, they run as the model says.
+        condition: If true, they run as the model says instead.
         model: The model that makes them.
     """
     jit_compile = model.jit_compile
@@ -57,11 +57,10 @@ def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
         `call_compiled` if XLA is asked for and Keras' function of the whole
         step does not run with it; else `None`.
     """
-    is_apart = not is_train_step_whole(model) and not is_on_tpu(model)
-    is_traced = not tf.executing_eagerly()
-    return (
-        call_compiled if model.jit_compile and is_apart and is_traced else None
-    )
+    if is_train_step_whole(model) or is_on_tpu(model):
+        return None
+    is_asked_for = model.jit_compile and not tf.executing_eagerly()
+    return call_compiled if is_asked_for else None
 
 
 def call_compiled(function: Callable[[], Any]) -> Any:

@@ -93,8 +93,7 @@ def _synchronized(model: keras.Model) -> list[str]:
 def _refuse_collective_in_conditional(model: Any) -> None:
     sam = model.sam
     decides = sam.method.has_own("statistic")
-    is_inside = sam.is_conditional or decides or sam.num_microbatches > 1
-    if _synchronized(model) and is_inside:
+    if _synchronized(model) and sam.has_control_flow:
         raise NotImplementedError(
             "TensorFlow allows replicas no communication inside a conditional "
             "or a loop. So normalization layers with `synchronized=True` need "
@@ -102,7 +101,7 @@ def _refuse_collective_in_conditional(model: Any) -> None:
             f"pass at every step. Received: method={sam.method!r}, "
             f"rho={sam.rho!r}, num_microbatches={sam.num_microbatches}"
         )
-    if (sam.perturbation == "global" and is_inside) or (
+    if (sam.perturbation == "global" and sam.has_control_flow) or (
         decides and sam.is_conditional
     ):
         raise NotImplementedError(

@@ -36,7 +36,7 @@ class Trainer(keras.Model):
         is_other = self.train_function is not self._sam.train_function
         if force or is_other or self.train_function is None:
             is_whole = compilation.is_train_step_whole(self)
-            with compilation.whole_if(is_whole, self):
+            with compilation.compiled_only_if(is_whole, self):
                 super().make_train_function(force=True)
             self.train_function = replicas.step_by_step(
                 self, self.train_function
@@ -47,14 +47,16 @@ class Trainer(keras.Model):
     def make_test_function(self, force: bool = False) -> Any:
         """Return what runs a step of `evaluate`."""
         if force or self.test_function is None:
-            with compilation.whole_if(compilation.is_whole(self), self):
+            is_whole = compilation.is_whole(self)
+            with compilation.compiled_only_if(is_whole, self):
                 super().make_test_function(force=True)
             self.test_function = replicas.step_by_step(self, self.test_function)
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Return what runs a step of `predict`."""
-        with compilation.whole_if(compilation.is_whole(self), self):
+        is_whole = compilation.is_whole(self)
+        with compilation.compiled_only_if(is_whole, self):
             return super().make_predict_function(force)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:

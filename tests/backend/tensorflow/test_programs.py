@@ -50,14 +50,8 @@ def compiled_functions(graph):
                 names += [f.name for f in attribute.list.func]
                 yield from (by_name[n] for n in names if n in by_name)
 
-    inside, remaining = (
-        {},
-        [
-            function
-            for function in functions
-            if function.attr["_XlaMustCompile"].b
-        ],
-    )
+    inside = {}
+    remaining = [f for f in functions if f.attr["_XlaMustCompile"].b]
     while remaining:
         function = remaining.pop()
         if function.signature.name not in inside:
@@ -85,8 +79,10 @@ BRANCHES_AND_LOOPS = {"If", "StatelessIf", "Case", "While", "StatelessWhile"}
     ],
     ids=["look_sam", "ae_sam", "periodic", "microbatches", "ae_sam_parts"],
 )
-def test_convolutions_are_compiled_but_not_within_branches_or_loops(settings):
-    """XLA takes their gradients tens of times as long there on a CPU."""
+def test_what_is_compiled_has_no_branches_or_loops(
+    settings,
+):
+    """XLA takes the gradients of convolutions too long there on a CPU."""
     inputs = keras.Input((8, 8, 3))
     outputs = keras.layers.Conv2D(4, 3)(inputs)
     outputs = keras.layers.Dense(1)(keras.layers.Flatten()(outputs))
@@ -98,6 +94,7 @@ def test_convolutions_are_compiled_but_not_within_branches_or_loops(settings):
     step = tf.function(lambda data: model.train_function([data]))
     step = step.get_concrete_function(data)
     inside, outside = compiled_functions(step.graph)
-    assert "Conv2DBackpropFilter" in operations(inside)
     assert not operations(inside) & BRANCHES_AND_LOOPS
-    assert "Conv2DBackpropFilter" not in operations(outside)
+    work = {"Conv2DBackpropFilter", "AssignSubVariableOp"}
+    assert work <= operations(inside)
+    assert not work & operations(outside)
