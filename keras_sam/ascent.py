@@ -46,7 +46,8 @@ class Climb(NamedTuple):
         loss: Scalar, the loss that the first pass saw.
         rise: Scalar, how much higher it is at w + e.
         seen: `Seen` of the first pass.
-        perturbation: The perturbation by position.
+        perturbation: The perturbation by position. It and `clean_gradients`
+            may be empty; see `Climber.is_watched`.
         clean_gradients: `Gradients` at w, without loss scaling.
         perturbed_gradients: `Gradients` at w + e, without loss scaling.
     """
@@ -96,6 +97,10 @@ class Climber:
 
     Attributes:
         call: Calls a function that does one pass, and returns what it returns.
+        add: Returns the sum of weights and a perturbation, which is needed
+            until the next one.
+        is_watched: Whether a `Climb` has the perturbation and the gradients at
+            w even if nothing but who asked for it looks at them.
     """
 
     def __init__(
@@ -119,6 +124,8 @@ class Climber:
         self._loss_scale = loss_scale
         self._is_global = is_global
         self.call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_()
+        self.add: Callable[[Vector, Vector], Vector] = vectors.add
+        self.is_watched = False
         # Keras divides the loss by the number of replicas.
         num_replicas = backend.num_replicas() * num_copies
         self._unit = loss_scale
@@ -159,8 +166,13 @@ class Climber:
         """
         if not self.method.needs_gradients:
             return self._climb_blindly(state, method_state, rho, descent)
-        look = self.look(state, ascent, self.domain)
-        return self.climb(look, state, method_state, rho, descent)
+        return self.climb(
+            self.look(state, ascent, self.domain),
+            state,
+            method_state,
+            rho,
+            descent,
+        )
 
     def climb(
         self,
@@ -174,6 +186,11 @@ class Climber:
         clean = self._shared(self.in_domain(look.gradients))
         perturbation = self._perturb(clean, method_state, rho)
         perturbed_weights = self._perturbed_weights(perturbation)
+        # An eager step has the second pass use the memory that this frees.
+        if not self.is_watched:
+            perturbation = {}
+        if not self._looks_back():
+            look, clean = look._replace(gradients={}), []
         loss, seen, gradients = self._differentiate(
             lambda weights: self._loss(
                 weights, state, descent, look.seen.whole
@@ -251,7 +268,7 @@ class Climber:
         perturbation: Gradients,
     ) -> Climb:
         perturbed = self.in_domain(gradients)
-        if any(map(self.method.has_own, ("combine", "correct", "next_state"))):
+        if any(map(self.method.has_own, _SEE_BOTH)):
             perturbed = self._shared(perturbed)
         combined = gradients
         if self.method.has_own("combine"):
@@ -287,12 +304,21 @@ class Climber:
         return dict(zip(self.perturbed, perturbation))
 
     def _perturbed_weights(self, perturbation: Gradients) -> Vector:
-        return [
-            vectors.add([weight], [perturbation[i]])[0]
-            if i in perturbation
-            else weight
-            for i, weight in enumerate(self.weights)
-        ]
+        weights = list(self.weights)
+        moved = self.add(
+            [weights[i] for i in perturbation], list(perturbation.values())
+        )
+        for i, weight in zip(perturbation, moved):
+            weights[i] = weight
+        return weights
+
+    def _looks_back(self) -> bool:
+        """Return whether gradients at w are needed after the second pass."""
+        return (
+            self.is_watched
+            or self._loss_scale is not None
+            or any(map(self.method.has_own, _SEE_BOTH))
+        )
 
     def _loss(
         self,
@@ -367,3 +393,7 @@ def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
     one_or_nan = ops.cast(1.0 + zero, gradient.dtype)
     # Unlike a sum, a product with a scalar keeps a sparse gradient sparse.
     return {**gradients, first: ops.multiply(gradient, one_or_nan)}
+
+
+_SEE_BOTH = ("combine", "correct", "next_state")
+"""What a method does with the gradients at w and those at w + e."""

@@ -10,6 +10,7 @@ The state that flows through is the list of values of `state_variables`:
 normalization statistics, seeds, metrics.
 """
 
+from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
@@ -71,6 +72,9 @@ class Passes:
 
     Attributes:
         batch_size: Integer scalar, of which `Rows` are a part.
+        trainable_variables: Those of the model.
+        state_variables: Those of the model; a model lists its variables anew
+            each time it is asked.
     """
 
     def __init__(self, model: keras.Model, batch: Batch) -> None:
@@ -78,8 +82,8 @@ class Passes:
         self.batch = batch
         self.batch_size = _batch_size(batch.x)
         self.has_masks = False
-        self._trainable = model.trainable_variables
-        self._state = state_variables(model)
+        self.trainable_variables = model.trainable_variables
+        self.state_variables = state_variables(model)
 
     def forward(self, weights: Vector, state: list[Tensor], x: Any) -> Seen:
         """Return what the model in training mode makes of x."""
@@ -265,14 +269,17 @@ class Passes:
         return whole
 
     def _scope(self, weights: Vector, state: list[Tensor]) -> "StateScope":
-        mapping = [*zip(self._trainable, weights), *zip(self._state, state)]
+        mapping = [
+            *zip(self.trainable_variables, weights),
+            *zip(self.state_variables, state),
+        ]
         return StateScope(mapping, collect_losses=True)
 
     def _updated(
         self, scope: "StateScope", state: list[Tensor]
     ) -> list[Tensor]:
-        scope.check(self._trainable, self._state)
-        return [scope.get_current_value(variable) for variable in self._state]
+        scope.check(self.trainable_variables, self.state_variables)
+        return [scope.get_current_value(v) for v in self.state_variables]
 
 
 class StateScope(keras.StatelessScope):
@@ -281,13 +288,23 @@ class StateScope(keras.StatelessScope):
     A variable that it has no value of is read in the scope around it, if there
     is one.
 
+    Args:
+        mapping: Variables and their values, tensors of their shapes and dtypes.
+        collect_losses: Whether to collect what layers give to `add_loss`.
+
     Attributes:
         share: Scalar, or `None` for one. Gradients by trainable variables that
             are read in the scope are multiplied by it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        mapping: Iterable[tuple[keras.Variable, Tensor]] = (),
+        collect_losses: bool = False,
+    ) -> None:
+        super().__init__(collect_losses=collect_losses)
+        # Keras would convert and check each, in every pass of an eager step.
+        self.state_mapping = {id(k): v for k, v in mapping}
         self.share: Tensor | None = None
         self._around = backend.get_stateless_scope()
         self._written: dict[int, keras.Variable] = {}

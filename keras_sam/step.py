@@ -19,7 +19,6 @@ from keras_sam.passes import Passes
 from keras_sam.passes import Rows
 from keras_sam.passes import Seen
 from keras_sam.passes import set_masks
-from keras_sam.passes import state_variables
 from keras_sam.passes import take
 from keras_sam.passes import take_at
 from keras_sam.shards import ShardClimber
@@ -56,7 +55,7 @@ class Step:
         self.settings = model.sam
         self.passes = Passes(model, batch)
         arguments = (
-            [backend.read(v) for v in model.trainable_variables],
+            [backend.read(v) for v in self.passes.trainable_variables],
             *kinds.of_sam_model(model),
             backend.loss_scale(model.optimizer),
         )
@@ -84,7 +83,8 @@ class Step:
             self.climber.call, self.call = self.call, _call
         self._memory = model._sam.memory
         self._positions = {
-            id(variable): i for i, variable in enumerate(state_variables(model))
+            id(variable): i
+            for i, variable in enumerate(self.passes.state_variables)
         }
 
     def run(self, state: list[Tensor]) -> Outcome:
@@ -169,6 +169,7 @@ class Step:
             perturbation is computed from; exact for a method of one pass too.
         """
         weights = self.climber.weights
+        self.climber.is_watched = True
         leading = self._leading_of_batch()
         climb = self.climber.look_and_climb(
             state, self.method_state(state), rho, leading, None

@@ -5,25 +5,16 @@ float64. A square below about 1e-38 is zero there, so a vector whose norm is
 below about 1e-19 counts as the zero vector.
 """
 
-import functools
 import math
-from collections.abc import Iterable
 
-import keras
 from keras import ops
 
+from keras_sam.backend import add
+from keras_sam.backend import dot
+from keras_sam.backend import scale
+from keras_sam.backend import subtract
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-
-
-def add(first: Vector, second: Vector) -> Vector:
-    """Return the sum, in the dtypes of `first`."""
-    return [a + ops.cast(b, a.dtype) for a, b in zip(first, second)]
-
-
-def subtract(first: Vector, second: Vector) -> Vector:
-    """Return the difference, in the dtypes of `first`."""
-    return [a - ops.cast(b, a.dtype) for a, b in zip(first, second)]
 
 
 def mix(share: Tensor, first: Vector, second: Vector) -> Vector:
@@ -46,31 +37,14 @@ def orthogonal(vector: Vector, direction: Vector) -> Vector:
     return subtract(vector, scale(quotient(vector, direction), direction))
 
 
-def scale(factor: Tensor, vector: Vector) -> Vector:
-    """Return `factor * vector`, multiplied in the accumulation dtype."""
-    wide = [_accumulable(t) for t in vector]
-    return [
-        ops.cast(w * ops.convert_to_tensor(factor, w.dtype), t.dtype)
-        for w, t in zip(wide, vector)
-    ]
-
-
 def multiply(first: Vector, second: Vector) -> Vector:
     """Return the elementwise product."""
     return [a * b for a, b in zip(first, second)]
 
 
-def dot(first: Vector, second: Vector) -> Tensor:
-    """Return the inner product, a scalar; 0 for empty vectors."""
-    return _total(
-        ops.multiply(_accumulable(a), _accumulable(b))
-        for a, b in zip(first, second)
-    )
-
-
 def norm(vector: Vector) -> Tensor:
     """Return the Euclidean norm over all elements of all tensors, a scalar."""
-    return ops.sqrt(_total(ops.square(_accumulable(t)) for t in vector))
+    return ops.sqrt(dot(vector, vector))
 
 
 def with_norm(length: Tensor, vector: Vector) -> Vector:
@@ -86,15 +60,3 @@ def with_norm(length: Tensor, vector: Vector) -> Vector:
     quotient = length / ops.where(is_zero, 1.0, size)
     quotient = ops.where(ops.isfinite(size), quotient, math.nan)
     return scale(ops.where(is_zero, 0.0, quotient), vector)
-
-
-def _total(tensors: Iterable[Tensor]) -> Tensor:
-    sums = (ops.sum(tensor) for tensor in tensors)
-    return functools.reduce(ops.add, sums, ops.zeros((), "float32"))
-
-
-def _accumulable(tensor: Tensor) -> Tensor:
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if dtype in ("float16", "bfloat16"):
-        return ops.cast(tensor, "float32")
-    return tensor

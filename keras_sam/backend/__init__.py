@@ -68,6 +68,10 @@ if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import shared_size
     from keras_sam.backend.tensorflow.autodiff import traced_once
     from keras_sam.backend.tensorflow.autodiff import value_and_gradients
+    from keras_sam.backend.vectors import add
+    from keras_sam.backend.vectors import dot
+    from keras_sam.backend.vectors import scale
+    from keras_sam.backend.vectors import subtract
 elif keras.backend.backend() == "jax":
     from keras_sam.backend.jax.autodiff import cond
     from keras_sam.backend.jax.autodiff import densify
@@ -79,6 +83,10 @@ elif keras.backend.backend() == "jax":
     from keras_sam.backend.jax.autodiff import shared_size
     from keras_sam.backend.jax.autodiff import traced_once
     from keras_sam.backend.jax.autodiff import value_and_gradients
+    from keras_sam.backend.vectors import add
+    from keras_sam.backend.vectors import dot
+    from keras_sam.backend.vectors import scale
+    from keras_sam.backend.vectors import subtract
 elif keras.backend.backend() == "torch":
     from keras_sam.backend.torch.autodiff import cond
     from keras_sam.backend.torch.autodiff import densify
@@ -91,6 +99,10 @@ elif keras.backend.backend() == "torch":
     from keras_sam.backend.torch.autodiff import value_and_gradients
     from keras_sam.backend.torch.random import draw_purely
     from keras_sam.backend.torch.random import global_seed_variables
+    from keras_sam.backend.torch.vectors import add
+    from keras_sam.backend.torch.vectors import dot
+    from keras_sam.backend.torch.vectors import scale
+    from keras_sam.backend.torch.vectors import subtract
 else:
     raise NotImplementedError(
         "keras_sam runs on the TensorFlow, JAX and PyTorch backends of Keras. "

@@ -27,6 +27,7 @@ class SAMState:
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
+        room: On PyTorch, the memory of the perturbed weights.
     """
 
     def __init__(self, settings: Any) -> None:
@@ -38,6 +39,7 @@ class SAMState:
         self.largest_batch = 0
         self.selected_for: list[int] | None = None
         self.selection: Any = None
+        self.room: Any = None
         self._built_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import torch
 
-from keras_sam import passes
 from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
 from keras_sam.backend.torch.autodiff import read
 from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
+from keras_sam.backend.torch.vectors import Room
 from keras_sam.checks import check_trainable
 from keras_sam.correction import correction_of
 from keras_sam.step import Step
@@ -46,12 +46,20 @@ class Trainer(keras.Model):
         """Return the logs of pass 1, after both passes and one update."""
         keras_private.build(self, data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        variables = passes.state_variables(self)
+        step = Step(self, batch)
+        if not torch.compiler.is_compiling():
+            step.climber.add = self._room().add
+        variables = step.passes.state_variables
         state = [read(variable) for variable in variables]
-        outcome = Step(self, batch).run(state)
+        outcome = step.run(state)
         _write(variables, state, outcome.state)
         self._apply(outcome)
         return outcome.logs
+
+    def _room(self) -> Room:
+        if self._sam.room is None:
+            self._sam.room = Room()
+        return self._sam.room
 
     def _apply(self, outcome: Outcome) -> None:
         weights = self.trainable_variables
