@@ -32,7 +32,8 @@ def dot(first: Vector, second: Vector) -> Tensor:
     total = ops.zeros((), "float32")
     for a, b in zip(first, second):
         wide = _wide(a, b)
-        total = total + torch.dot(a.to(wide).flatten(), b.to(wide).flatten())
+        parts = [t.to(wide).flatten().split(_RUN) for t in (a, b)]
+        total = total + torch.stack(list(map(torch.dot, *parts))).sum()
     return total
 
 
@@ -64,3 +65,11 @@ def _wide(first: Tensor, second: Tensor) -> torch.dtype:
     """Return the dtype that products are accumulated in."""
     common = torch.promote_types(first.dtype, second.dtype)
     return torch.promote_types(common, torch.float32)
+
+
+_RUN = 2**18
+"""How many products are added up one after another, on a few accumulators.
+
+Measured on random vectors of 10^7 elements, where one run of all is wrong by
+1e-4, relative, this is by 3e-7; shorter ones are more calls.
+"""
