@@ -66,9 +66,9 @@ def refuse_unknown_leaves(value: Tensor, sources: Vector) -> None:
         if node is None or node in seen:
             continue
         seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in known:
-            unknown.append(tuple(leaf.shape))
+        is_leaf = not node.next_functions
+        if is_leaf and id(node.variable) not in known:
+            unknown.append(tuple(node.variable.shape))
         pending.extend(function for function, _ in node.next_functions)
     if unknown:
         raise ValueError(

@@ -5,6 +5,8 @@ a small tensor, and a tensor of products only to be summed is memory that an
 eager step has to get from the system.
 """
 
+import functools
+
 import torch
 from keras import ops
 
@@ -29,12 +31,8 @@ def scale(factor: Tensor, vector: Vector) -> Vector:
 
 def dot(first: Vector, second: Vector) -> Tensor:
     """Return the inner product, a scalar; 0 for empty vectors."""
-    total = ops.zeros((), "float32")
-    for a, b in zip(first, second):
-        wide = _wide(a, b)
-        parts = [t.to(wide).flatten().split(_RUN) for t in (a, b)]
-        total = total + torch.stack(list(map(torch.dot, *parts))).sum()
-    return total
+    sums = [dot for a, b in zip(first, second) for dot in _dots(a, b)]
+    return torch.stack(sums).sum() if sums else ops.zeros((), "float32")
 
 
 class Room:
@@ -57,13 +55,26 @@ class Room:
         ]
 
 
+def _dots(first: Tensor, second: Tensor) -> Vector:
+    wide = _wide(first, second)
+    flat = [tensor.to(wide).flatten() for tensor in (first, second)]
+    if len(flat[0]) <= _RUN:
+        return [torch.dot(*flat)]
+    return list(map(torch.dot, *[tensor.split(_RUN) for tensor in flat]))
+
+
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
     return tensor.shape, tensor.dtype, tensor.device
 
 
 def _wide(first: Tensor, second: Tensor) -> torch.dtype:
     """Return the dtype that products are accumulated in."""
-    common = torch.promote_types(first.dtype, second.dtype)
+    return _accumulation_dtype(first.dtype, second.dtype)
+
+
+@functools.cache
+def _accumulation_dtype(first: torch.dtype, second: torch.dtype) -> torch.dtype:
+    common = torch.promote_types(first, second)
     return torch.promote_types(common, torch.float32)
 
 
