@@ -52,7 +52,7 @@ class InPlace:
         gradients, _, _ = self.differentiate(*data)
         write(self.trainable_variables, weights)
         write(state, after)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        frameworks.update(self.optimizer, gradients, self.trainable_variables)
         return logs
 
     def differentiate(self, x, y, sample_weight):

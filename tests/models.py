@@ -276,7 +276,7 @@ def conv_batch_norm(settings):
     hidden = layers.RandomFlip("horizontal")(inputs)
     hidden = layers.Conv2D(4, 3, use_bias=False)(hidden)
     hidden = layers.Activation("silu")(layers.BatchNormalization()(hidden))
-    hidden = layers.DepthwiseConv2D(3)(layers.AveragePooling2D(2)(hidden))
+    hidden = layers.DepthwiseConv2D(2)(layers.AveragePooling2D(2)(hidden))
     hidden = layers.GroupNormalization(2)(hidden)
     hidden = layers.GlobalAveragePooling2D()(hidden)
     return functional(inputs, probabilities()(hidden), settings)

@@ -18,6 +18,7 @@ Each module of this folder has these names:
 | `uncompiled()` | a context in which no two operations become one |
 | `gradients(function, variables)` | derivatives, and its other result |
 | `dense(gradient)` | a gradient as a tensor |
+| `update(optimizer, gradients, variables)` | the update, in an eager step |
 | `train_step(function)` | a `train_step` from a function of model and data |
 | `counted(inputs, count)` | `inputs`; each run of a step calls `count()` |
 | `wait()` | returns once all that was started is done |
@@ -47,6 +48,7 @@ same_arithmetic = _current.same_arithmetic
 uncompiled = _current.uncompiled
 gradients = _current.gradients
 dense = _current.dense
+update = _current.update
 train_step = _current.train_step
 counted = _current.counted
 wait = _current.wait

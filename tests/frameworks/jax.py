@@ -51,7 +51,8 @@ def gradients(function, variables):
     written = []
 
     def pure(weights):
-        with _Scope(list(zip(variables, weights))) as scope:
+        mapping = list(zip(variables, weights))
+        with _Scope(mapping, collect_losses=True) as scope:
             value, auxiliary = function()
         written[:] = scope.written.values()
         new = [scope.get_current_value(variable) for variable in written]
@@ -67,6 +68,19 @@ def gradients(function, variables):
 
 def dense(gradient):
     return gradient
+
+
+def update(optimizer, gradients, variables):
+    # `LossScaleOptimizer.apply_gradients` writes to variables in a conditional.
+    new, state = optimizer.stateless_apply(
+        [variable.value for variable in optimizer.variables],
+        gradients,
+        [variable.value for variable in variables],
+    )
+    for variable, value in zip(
+        [*variables, *optimizer.variables], [*new, *state]
+    ):
+        variable.assign(value)
 
 
 def train_step(function):

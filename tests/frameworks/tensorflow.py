@@ -48,6 +48,10 @@ def dense(gradient):
     return tf.convert_to_tensor(gradient)
 
 
+def update(optimizer, gradients, variables):
+    optimizer.apply_gradients(zip(gradients, variables))
+
+
 def train_step(function):
     return function
 

@@ -51,6 +51,10 @@ def dense(gradient):
     return gradient
 
 
+def update(optimizer, gradients, variables):
+    optimizer.apply_gradients(zip(gradients, variables))
+
+
 def train_step(function):
     return function
 
