@@ -38,6 +38,7 @@ class InPlace:
     def train_step(self, data):
         data = keras.utils.unpack_x_y_sample_weight(data)
         before = read(self.non_trainable_variables)
+        generators = frameworks.generators()
         gradients, loss, y_pred = self.differentiate(*data)
         self._loss_tracker.update_state(
             loss, len(keras.tree.flatten(data[0])[0])
@@ -49,6 +50,7 @@ class InPlace:
         weights = read(self.trainable_variables)
         self.perturb(gradients)
         write(self.non_trainable_variables, before)
+        frameworks.set_generators(generators)
         gradients, _, _ = self.differentiate(*data)
         write(self.trainable_variables, weights)
         write(state, after)

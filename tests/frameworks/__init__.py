@@ -19,6 +19,8 @@ Each module of this folder has these names:
 | `gradients(function, variables)` | derivatives, and its other result |
 | `dense(gradient)` | a gradient as a tensor |
 | `update(optimizer, gradients, variables)` | the update, in an eager step |
+| `generators()` | the state that draws without a seed start from |
+| `set_generators(states)` | sets it |
 | `train_step(function)` | a `train_step` from a function of model and data |
 | `counted(inputs, count)` | `inputs`; each run of a step calls `count()` |
 | `wait()` | returns once all that was started is done |
@@ -49,6 +51,8 @@ uncompiled = _current.uncompiled
 gradients = _current.gradients
 dense = _current.dense
 update = _current.update
+generators = _current.generators
+set_generators = _current.set_generators
 train_step = _current.train_step
 counted = _current.counted
 wait = _current.wait

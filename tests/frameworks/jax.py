@@ -83,6 +83,14 @@ def update(optimizer, gradients, variables):
         variable.assign(value)
 
 
+def generators():
+    return ()
+
+
+def set_generators(states):
+    pass
+
+
 def train_step(function):
     def step(self, state, data):
         groups = (

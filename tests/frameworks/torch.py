@@ -55,6 +55,14 @@ def update(optimizer, gradients, variables):
     optimizer.apply_gradients(zip(gradients, variables))
 
 
+def generators():
+    return torch.get_rng_state()
+
+
+def set_generators(states):
+    torch.set_rng_state(states)
+
+
 def train_step(function):
     return function
 

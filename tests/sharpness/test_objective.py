@@ -327,6 +327,7 @@ def test_products_are_compiled_once():
         assert len(calls) == 2
 
 
+@pytest.mark.filterwarnings("ignore")  # Pytest keeps what it is not to ignore.
 def test_products_leave_no_objects_behind():
     objective = dense.objective(network(), *dense.label_data())
     direction = np.ones(objective.size, "float32")
