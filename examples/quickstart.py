@@ -189,9 +189,8 @@ def losses_on_line(first, second, data, positions):
 
 def cross_entropy(model, x, y):
     """Return the mean loss of `model`, a float."""
-    return float(
-        np.mean(keras.losses.sparse_categorical_crossentropy(y, model(x)))
-    )
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x))
+    return float(np.mean(keras.ops.convert_to_numpy(losses)))
 
 
 def print_table(console, runs, num_epochs):
