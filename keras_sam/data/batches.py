@@ -18,6 +18,10 @@ class ImageBatches(keras.utils.PyDataset):
     not on the number of workers, and not on what came before, so that a run
     that was stopped goes on with the same batches.
 
+    With several workers on JAX or PyTorch, let the model see a batch
+    (`test_on_batch`) before its first `fit`: Keras otherwise draws batches to
+    build it, and begins each epoch with some of the epoch before.
+
     Args:
         images: Array of bytes of shape `(num_images, height, width,
             channels)`.

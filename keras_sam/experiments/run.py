@@ -142,8 +142,11 @@ def _fitted(
         steps = -(-len(labels) // experiment.batch_size)
         model = compiled(experiment, dataset, epochs * steps)
         epoch = logs.restore(model, place)
+        data = batches(experiment, dataset.train[0], one_hot, seed, epoch)
+        # `fit` would draw batches to build the model; see `ImageBatches`.
+        model.test_on_batch(*data[0])
         model.fit(
-            batches(experiment, dataset.train[0], one_hot, seed, epoch),
+            data,
             epochs=epochs,
             initial_epoch=epoch,
             verbose=0,

@@ -158,6 +158,14 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
     assert resumed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path):
+    experiment = tiny("label-noise-40/sam", "epochs=2")
+    [one] = run(experiment, tmp_path / "one", verbose=0)
+    several = experiment.with_settings(["workers=2"])
+    [two] = run(several, tmp_path / "two", verbose=0)
+    assert one["loss"] == two["loss"]
+
+
 def test_bootstrap_trains_on_what_the_first_network_predicts(tmp_path):
     experiment = tiny("label-noise-40/bootstrap-sam")
     run(experiment, tmp_path, verbose=0)
