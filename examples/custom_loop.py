@@ -17,6 +17,7 @@ on two CPU cores.
 import argparse
 import os
 
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras

@@ -32,6 +32,7 @@ trains on a few digits.
 import argparse
 import os
 
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras

@@ -30,6 +30,7 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras

@@ -22,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
