@@ -28,6 +28,8 @@ class SAMState:
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
         room: On PyTorch, the memory of the perturbed weights.
+        built_for: The metric of the loss that there was when the model was
+            last built.
     """
 
     def __init__(self, settings: Any) -> None:
@@ -40,7 +42,8 @@ class SAMState:
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.room: Any = None
-        self._built_for: list[int] | None = None
+        self.built_for: Any = None
+        self._memory_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:
         """Create the method's variables, again if the weights have changed.
@@ -50,7 +53,7 @@ class SAMState:
         """
         if self.is_built_for(weights):
             return
-        self._built_for = [id(weight) for weight in weights]
+        self._memory_for = [id(weight) for weight in weights]
         values = [weight.numpy() for weight in weights]
         self.memory = {
             name: [_variable(name, *pair) for pair in zip(entry, weights)]
@@ -63,7 +66,7 @@ class SAMState:
 
     def is_built_for(self, weights: list[keras.Variable]) -> bool:
         """Return whether `build` was called with these variables."""
-        return [id(weight) for weight in weights] == self._built_for
+        return [id(weight) for weight in weights] == self._memory_for
 
     @property
     def variables(self) -> list[keras.Variable]:

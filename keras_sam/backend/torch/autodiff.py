@@ -64,6 +64,8 @@ def _without_history(tensor: Any) -> Any:
         return tensor
     if isinstance(tensor, torch.nn.Parameter):
         return tensor.detach().clone()
+    if not tensor.requires_grad:
+        return tensor
     detached = tensor.detach()
     mask = get_keras_mask(tensor)
     if mask is not None:

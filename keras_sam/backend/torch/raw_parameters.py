@@ -66,10 +66,10 @@ def refuse_unknown_leaves(value: Tensor, sources: Vector) -> None:
         if node is None or node in seen:
             continue
         seen.add(node)
-        is_leaf = not node.next_functions
-        if is_leaf and id(node.variable) not in known:
+        following = node.next_functions
+        if not following and id(node.variable) not in known:
             unknown.append(tuple(node.variable.shape))
-        pending.extend(function for function, _ in node.next_functions)
+        pending.extend(function for function, _ in following)
     if unknown:
         raise ValueError(
             "The model reads trainable parameters that Keras does not know, so "

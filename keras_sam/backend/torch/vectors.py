@@ -57,10 +57,12 @@ class Room:
 
 def _dots(first: Tensor, second: Tensor) -> Vector:
     wide = _wide(first, second)
-    flat = [tensor.to(wide).flatten() for tensor in (first, second)]
-    if len(flat[0]) <= _RUN:
-        return [torch.dot(*flat)]
-    return list(map(torch.dot, *[tensor.split(_RUN) for tensor in flat]))
+    left = right = first.to(wide).flatten()
+    if second is not first:
+        right = second.to(wide).flatten()
+    if len(left) <= _RUN:
+        return [torch.dot(left, right)]
+    return list(map(torch.dot, left.split(_RUN), right.split(_RUN)))
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
