@@ -188,7 +188,7 @@ class Climber:
         perturbed_weights = self._perturbed_weights(perturbation)
         # An eager step has the second pass use the memory that this frees.
         if not self.is_watched:
-            perturbation = {}
+            perturbation = []
         if not self._looks_back():
             look, clean = look._replace(gradients={}), []
         loss, seen, gradients = self._differentiate(
@@ -252,7 +252,7 @@ class Climber:
         clean = self._shared(self.in_domain(gradients))
         by_position = dict(zip(self.domain, clean))
         rise = vectors.dot(
-            [by_position[i] for i in perturbation], list(perturbation.values())
+            [by_position[i] for i in self.perturbed], perturbation
         )
         return self._climbed(
             look, clean, gradients, method_state, rise, perturbation
@@ -265,7 +265,7 @@ class Climber:
         gradients: Gradients,
         method_state: State,
         rise: Tensor,
-        perturbation: Gradients,
+        perturbation: Vector,
     ) -> Climb:
         perturbed = self.in_domain(gradients)
         if any(map(self.method.has_own, _SEE_BOTH)):
@@ -285,30 +285,27 @@ class Climber:
             loss=look.loss,
             rise=ops.cast(rise, "float32"),
             seen=look.seen,
-            perturbation=perturbation,
+            perturbation=dict(zip(self.perturbed, perturbation)),
             clean_gradients=dict(zip(self.domain, clean)),
             perturbed_gradients=dict(zip(self.domain, perturbed)),
         )
 
     def _perturb(
         self, clean: Vector, method_state: State, rho: Tensor
-    ) -> Gradients:
+    ) -> Vector:
         chosen = [k for k, i in enumerate(self.domain) if i in self.perturbed]
         gradients = [clean[k] for k in chosen]
-        perturbation = self.method.perturb(
+        return self.method.perturb(
             gradients,
             [Weight(self.weights[i], self._kinds[i]) for i in self.perturbed],
             rho,
             {name: _chosen(v, chosen) for name, v in method_state.items()},
         )
-        return dict(zip(self.perturbed, perturbation))
 
-    def _perturbed_weights(self, perturbation: Gradients) -> Vector:
+    def _perturbed_weights(self, perturbation: Vector) -> Vector:
         weights = list(self.weights)
-        moved = self.add(
-            [weights[i] for i in perturbation], list(perturbation.values())
-        )
-        for i, weight in zip(perturbation, moved):
+        moved = self.add([weights[i] for i in self.perturbed], perturbation)
+        for i, weight in zip(self.perturbed, moved):
             weights[i] = weight
         return weights
 

@@ -12,6 +12,7 @@ from keras import ops
 from keras_sam.backend import add
 from keras_sam.backend import dot
 from keras_sam.backend import scale
+from keras_sam.backend import scale_lazily
 from keras_sam.backend import subtract
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -54,9 +55,21 @@ def with_norm(length: Tensor, vector: Vector) -> Vector:
     norm overflows, gives non-finite elements, so that nobody mistakes it for a
     small one.
     """
+    return scale(_factor(length, vector), vector)
+
+
+def along(length: Tensor, vector: Vector) -> Vector:
+    """Return `with_norm(length, vector)`, to be added to the weights.
+
+    With PyTorch the elements are computed each time that they are looked at.
+    """
+    return scale_lazily(_factor(length, vector), vector)
+
+
+def _factor(length: Tensor, vector: Vector) -> Tensor:
     size = norm(vector)
     is_zero = size == 0
     length = ops.convert_to_tensor(length, size.dtype)
     quotient = length / ops.where(is_zero, 1.0, size)
     quotient = ops.where(ops.isfinite(size), quotient, math.nan)
-    return scale(ops.where(is_zero, 0.0, quotient), vector)
+    return ops.where(is_zero, 0.0, quotient)

@@ -71,6 +71,7 @@ if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.vectors import add
     from keras_sam.backend.vectors import dot
     from keras_sam.backend.vectors import scale
+    from keras_sam.backend.vectors import scale_lazily
     from keras_sam.backend.vectors import subtract
 elif keras.backend.backend() == "jax":
     from keras_sam.backend.jax.autodiff import cond
@@ -86,6 +87,7 @@ elif keras.backend.backend() == "jax":
     from keras_sam.backend.vectors import add
     from keras_sam.backend.vectors import dot
     from keras_sam.backend.vectors import scale
+    from keras_sam.backend.vectors import scale_lazily
     from keras_sam.backend.vectors import subtract
 elif keras.backend.backend() == "torch":
     from keras_sam.backend.torch.autodiff import cond
@@ -102,6 +104,7 @@ elif keras.backend.backend() == "torch":
     from keras_sam.backend.torch.vectors import add
     from keras_sam.backend.torch.vectors import dot
     from keras_sam.backend.torch.vectors import scale
+    from keras_sam.backend.torch.vectors import scale_lazily
     from keras_sam.backend.torch.vectors import subtract
 else:
     raise NotImplementedError(

@@ -28,6 +28,10 @@ def scale(factor: Tensor, vector: Vector) -> Vector:
     ]
 
 
+scale_lazily = scale
+"""For what is to be added: a compiler does both in one operation."""
+
+
 def dot(first: Vector, second: Vector) -> Tensor:
     """Return the inner product, a scalar; 0 for empty vectors."""
     sums = (

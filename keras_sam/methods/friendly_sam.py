@@ -70,7 +70,7 @@ class FriendlySAM(Method):
     ) -> Vector:
         del weights
         usual = vectors.scale(self.sigma, state["average"])
-        return vectors.with_norm(rho, vectors.subtract(gradients, usual))
+        return vectors.along(rho, vectors.subtract(gradients, usual))
 
     def next_state(
         self,

@@ -55,7 +55,7 @@ class VaSSO(Method):
         state: State,
     ) -> Vector:
         del weights
-        return vectors.with_norm(rho, self._direction(gradients, state))
+        return vectors.along(rho, self._direction(gradients, state))
 
     def next_state(
         self,

@@ -6,6 +6,9 @@ eager step has to get from the system.
 """
 
 import functools
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from keras import ops
@@ -14,9 +17,33 @@ from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
+class Scaled(Sequence[Tensor]):
+    """`factor * vector`, multiplied when it is looked at.
+
+    It is added to another vector in one operation a tensor instead of two.
+
+    Args:
+        factor: Scalar tensor.
+        vector: Vector.
+    """
+
+    def __init__(self, factor: Tensor, vector: Vector) -> None:
+        self.factor = factor
+        self.vector = vector
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(scale(self.factor, self.vector))
+
+    def __getitem__(self, index: Any) -> Any:
+        return scale(self.factor, self.vector)[index]
+
+
 def add(first: Vector, second: Vector) -> Vector:
     """Return the sum, in the dtypes of `first`."""
-    return [a + b.to(a.dtype) for a, b in zip(first, second)]
+    return _sum(first, second, [None] * len(first))
 
 
 def subtract(first: Vector, second: Vector) -> Vector:
@@ -27,6 +54,11 @@ def subtract(first: Vector, second: Vector) -> Vector:
 def scale(factor: Tensor, vector: Vector) -> Vector:
     """Return `factor * vector`, multiplied in the accumulation dtype."""
     return [(t.to(_wide(t, t)) * factor).to(t.dtype) for t in vector]
+
+
+def scale_lazily(factor: Tensor, vector: Vector) -> Any:
+    """Return `scale(factor, vector)`, not multiplied before it is added."""
+    return Scaled(factor, vector)
 
 
 def dot(first: Vector, second: Vector) -> Tensor:
@@ -49,10 +81,25 @@ class Room:
         """Return the sum, in the dtypes of `first`, until the next one."""
         if list(map(_kind, self._sum)) != list(map(_kind, first)):
             self._sum = [torch.empty_like(t) for t in first]
+        return _sum(first, second, self._sum)
+
+
+def _sum(first: Vector, second: Vector, out: list[Any]) -> Vector:
+    if isinstance(second, Scaled) and _have_dtype(
+        second.factor.dtype, [*first, *second.vector]
+    ):
         return [
-            torch.add(a, b.to(a.dtype), out=t)
-            for a, b, t in zip(first, second, self._sum)
+            torch.addcmul(a, b, second.factor, out=t)
+            for a, b, t in zip(first, second.vector, out)
         ]
+    return [
+        torch.add(a, b.to(a.dtype), out=t)
+        for a, b, t in zip(first, second, out)
+    ]
+
+
+def _have_dtype(dtype: torch.dtype, vector: Vector) -> bool:
+    return all(tensor.dtype == dtype for tensor in vector)
 
 
 def _dots(first: Tensor, second: Tensor) -> Vector:

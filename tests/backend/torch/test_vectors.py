@@ -12,6 +12,7 @@ import keras_sam
 from keras_sam import methods
 from keras_sam import vectors
 from keras_sam.backend.torch.vectors import Room
+from keras_sam.backend.torch.vectors import scale_lazily
 from tests.contract.twins import normal
 
 
@@ -29,6 +30,23 @@ def test_dot_of_many_elements_is_as_exact_as_float32():
     assert float(vectors.dot([values], [values])) == pytest.approx(
         exact, rel=2e-6
     )
+
+
+SCALED = scale_lazily(torch.tensor(3.0), [torch.ones(2), torch.zeros(1)])
+
+
+def test_what_is_scaled_lazily_is_like_a_list():
+    assert len(SCALED) == 2
+    assert [tensor.tolist() for tensor in SCALED] == [[3.0, 3.0], [0.0]]
+    assert SCALED[-1].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_scaled_lazily_is_added_in_the_dtypes_of_the_first(dtype):
+    first = [torch.ones(2, dtype=dtype), torch.ones(1, dtype=dtype)]
+    for total in vectors.add(first, SCALED), Room().add(first, SCALED):
+        assert [tensor.dtype for tensor in total] == [dtype, dtype]
+        assert [tensor.tolist() for tensor in total] == [[4.0, 4.0], [1.0]]
 
 
 def test_a_room_has_each_sum_in_the_same_memory():
