@@ -114,8 +114,9 @@ def test_norm():
     assert float(vectors.norm(vector(-3.0))) == 3.0
 
 
-def test_with_norm():
-    stretched = vectors.with_norm(10.0, MIXED)
+@pytest.mark.parametrize("stretch", [vectors.with_norm, vectors.along])
+def test_with_norm(stretch):
+    stretched = list(stretch(10.0, MIXED))
     assert_equal(stretched, [[2, 4], 8, [[4], [0]]])
     assert [t.dtype for t in stretched] == [t.dtype for t in MIXED]
 

@@ -88,13 +88,8 @@ def logs_as_list(model: keras.Model, logs: dict[str, Any]) -> Any:
 
 
 def build(model: keras.Model, data: Any) -> None:
-    """Create whatever variables of a `SAMModel`, loss and metrics are missing.
-
-    Once for each `compile`, which makes a new metric of the loss.
-    """
-    if model._sam.built_for is not model._loss_tracker:
-        model._symbolic_build(data_batch=data)
-        model._sam.built_for = model._loss_tracker
+    """Create whatever variables of model, loss and metrics are missing."""
+    model._symbolic_build(data_batch=data)
 
 
 def as_default(get_config: Any) -> Any:

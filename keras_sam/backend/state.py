@@ -28,8 +28,8 @@ class SAMState:
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
         room: On PyTorch, the memory of the perturbed weights.
-        built_for: The metric of the loss that there was when the model was
-            last built.
+        built_for: On PyTorch, the metric of the loss that there was when the
+            model was last built.
     """
 
     def __init__(self, settings: Any) -> None:

@@ -44,7 +44,10 @@ class Trainer(keras.Model):
     @torch.no_grad()
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
-        keras_private.build(self, data)
+        # Once for each `compile`, which makes a new metric of the loss.
+        if self._sam.built_for is not self._loss_tracker:
+            keras_private.build(self, data)
+            self._sam.built_for = self._loss_tracker
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch)
         if not torch.compiler.is_compiling():
