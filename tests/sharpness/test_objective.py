@@ -61,6 +61,42 @@ def test_loss_may_be_given():
         assert objective.value == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        keras.losses.MeanSquaredError(),
+        lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2, axis=-1),
+    ],
+    ids=["name", "object", "function"],
+)
+def test_given_loss_is_what_compile_makes_of_it(loss):
+    """With sample weights, targets of rank 1, and a regularizer."""
+    x, y = dense.regression_data()
+    weights = np.random.default_rng(1).uniform(0.5, 2, 20)
+    layer = layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.3))
+    model = dense.model(layer, loss="mse", size=3)
+    expected = model.evaluate(x, y[:, 0], 20, 0, weights)
+    plain = keras.Model(model.inputs, model.outputs)
+    objective = sharpness.Objective(plain, x, y[:, 0], weights, loss=loss)
+    assert objective.value == pytest.approx(expected, rel=1e-6)
+    assert not plain.compiled
+
+
+def test_objective_stays_where_it_is_until_it_is_refreshed():
+    x, y = dense.label_data()
+    model = network()
+    objective = sharpness.Objective(model, x, y)
+    before = objective.value
+    for variable in model.weights:
+        variable.assign(variable + 0.5)
+    assert objective.loss() == before
+    objective.refresh()
+    expected = model.evaluate(x, y, verbose=0)
+    assert objective.value == pytest.approx(expected, rel=1e-6)
+    assert objective.value != pytest.approx(before, rel=1e-3)
+
+
 def test_other_weights_are_constants():
     x, y = dense.label_data()
     model = network()
