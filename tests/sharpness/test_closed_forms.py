@@ -30,8 +30,13 @@ def test_sample_weights_weigh_examples():
     x, y = dense.regression_data()
     weights = np.random.default_rng(1).uniform(0.5, 2, 20)
     model = dense.model(layers.Dense(1, use_bias=False), loss="mse", size=3)
+    expected = 2 * x.T @ (weights[:, None] * x) / 20
     found = dense.hessian(dense.objective(model, x, y, sample_weight=weights))
-    assert close(found, 2 * x.T @ (weights[:, None] * x) / 20)
+    assert close(found, expected)
+    x, y, weights = (t.astype("float32") for t in (x, y, weights))
+    batches = [(x[i], y[i], weights[i]) for i in (slice(13), slice(13, 20))]
+    objective = dense.objective(model, iter(batches), None)
+    assert close(dense.hessian(objective), expected)
 
 
 def test_regularizer_counts_once_however_many_batches():

@@ -167,6 +167,24 @@ def test_training_mode_uses_the_statistics_of_the_batch():
     assert values[0] != pytest.approx(values[1], rel=0.05)
 
 
+class WithTermOfTraining(keras.Sequential):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        loss = super().compute_loss(x, y, y_pred, sample_weight)
+        return loss + 3.0 if training else loss
+
+
+def test_loss_of_a_model_knows_the_mode():
+    model = WithTermOfTraining([keras.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    plain, training = (
+        sharpness.Objective(model, *dense.regression_data(), training=mode)
+        for mode in (False, True)
+    )
+    assert training.value == pytest.approx(plain.value + 3)
+
+
 def test_random_model_is_refused_by_the_name_of_the_layer():
     x, y = dense.label_data()
     model = network(layers.Dropout(0.5, name="noisy"))
@@ -271,6 +289,17 @@ def test_second_derivatives_that_are_not_symmetric_are_refused():
         with pytest.raises(ValueError, match="are not symmetric"):
             function(model, x, y)
     sharpness.hessian_eigenvalues(model, x, y, k=1, gauss_newton=True)
+
+
+def test_second_derivatives_that_are_not_finite_are_refused():
+    """Those of sign(x) |x|^1.5 at 0, as frameworks compute them."""
+    x, y = dense.regression_data()
+    layer = layers.Dense(
+        1, kernel_initializer="zeros", activation=lambda t: t * abs(t) ** 0.5
+    )
+    model = dense.model(layer, loss="mse", size=3)
+    with pytest.raises(ValueError, match="not symmetric or not finite"):
+        sharpness.hessian_eigenvalues(model, x, y, k=1)
 
 
 @pytest.mark.parametrize(
