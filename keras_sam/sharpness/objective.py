@@ -78,7 +78,7 @@ class Objective:
         self.num_examples = sum(size for _, size in found)
         self.batches = [(b, n / self.num_examples) for b, n in found]
         self._build()
-        self._loss = None if loss is None else keras.losses.get(loss)
+        self._judge = None if loss is None else _judge(loss)
         self._written: list[keras.Variable] = []
         self._place(positions(model, variables))
         self._compile()
@@ -248,12 +248,13 @@ class Objective:
 
     def _of_predictions(self, batch: Batch, y_pred: Any) -> Tensor:
         x, y, sample_weight = batch
-        if self._loss is None:
-            return curvature.compiled_loss(
-                self.model, x, y, y_pred, sample_weight, self.training
-            )
-        more = {} if sample_weight is None else {"sample_weight": sample_weight}
-        value = ops.mean(self._loss(y, y_pred, **more))
+        judge = self._judge or self.model
+        value = curvature.compiled_loss(
+            judge, x, y, y_pred, sample_weight, self.training
+        )
+        if self._judge is None:
+            return value
+        value = ops.mean(value)
         return value + sum(
             ops.cast(extra, value.dtype) for extra in self.model.losses
         )
@@ -273,6 +274,13 @@ class Objective:
                 return self._of_predictions(batch, y_pred)
 
         return curvature.gauss_newton_product(network, loss, weights, direction)
+
+
+def _judge(loss: Any) -> keras.Model:
+    """Return a model without layers, for what `compile` makes of a loss."""
+    model = keras.Model()
+    model.compile(loss=loss)
+    return model
 
 
 def _check(model: Any, loss: Any) -> None:

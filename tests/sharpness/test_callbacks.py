@@ -95,6 +95,18 @@ def test_measures_by_name_are_those_of_the_functions():
         assert history[name] == [pytest.approx(value, rel=1e-4)]
 
 
+def test_monitor_weighs_examples():
+    x, y = dense.label_data()
+    weights = np.random.default_rng(1).uniform(0.5, 2, 20)
+    model = network()
+    monitor = callbacks.SharpnessMonitor(
+        x, y, weights, measures={"value": lambda objective: objective.value}
+    )
+    history = fit(model, monitor)
+    expected = sharpness.Objective(model, x, y, weights).value
+    assert history["value"] == [pytest.approx(expected, rel=1e-6)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "steps"),
     [

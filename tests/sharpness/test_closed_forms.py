@@ -30,8 +30,13 @@ def test_sample_weights_weigh_examples():
     x, y = dense.regression_data()
     weights = np.random.default_rng(1).uniform(0.5, 2, 20)
     model = dense.model(layers.Dense(1, use_bias=False), loss="mse", size=3)
+    expected = 2 * x.T @ (weights[:, None] * x) / 20
     found = dense.hessian(dense.objective(model, x, y, sample_weight=weights))
-    assert close(found, 2 * x.T @ (weights[:, None] * x) / 20)
+    assert close(found, expected)
+    x, y, weights = (t.astype("float32") for t in (x, y, weights))
+    batches = [(x[i], y[i], weights[i]) for i in (slice(13), slice(13, 20))]
+    objective = dense.objective(model, iter(batches), None)
+    assert close(dense.hessian(objective), expected)
 
 
 def test_regularizer_counts_once_however_many_batches():
@@ -159,6 +164,98 @@ def test_normalization_has_its_true_second_derivative(name):
     # some hundred times the second one here.
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
     assert np.trace(found) == pytest.approx(np.trace(expected), rel=1e-4)
+
+
+def test_gauss_newton_matrix_in_training_mode():
+    """With the statistics of the batch, which differ from the moving ones."""
+    x, y = dense.regression_data(num_examples=8, size=3, outputs=4)
+    model = dense.model(
+        layers.Dense(4, use_bias=False),
+        layers.BatchNormalization(),
+        loss="mse",
+        size=3,
+    )
+    objective = dense.objective(
+        model, x, y, training=True, variables=model.layers[0]
+    )
+    start, step = objective.weights.astype("float64"), 1e-5
+
+    def outputs(kernel):
+        return normalized(x @ kernel.reshape(3, 4), 1e-3, 0).ravel()
+
+    jacobian = np.stack([
+        (outputs(start + unit) - outputs(start - unit)) / (2 * step)
+        for unit in step * np.eye(12)
+    ])
+    expected = 2 * jacobian @ jacobian.T / 32
+    assert close(dense.hessian(objective, True), expected)
+
+
+def with_slope(function, slope):
+    """Return a function that has a gradient of its own making."""
+
+    @keras.ops.custom_gradient
+    def result(x):
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            return upstream * slope(x)
+
+        return function(x), gradient
+
+    return result
+
+
+def test_gradient_of_a_layers_own_making_is_differentiated_once_more():
+    """JAX has no forward mode for the square inside the slope of the cube."""
+    square = with_slope(lambda x: x**2, lambda x: 2 * x)
+    cube = with_slope(lambda x: x**3, lambda x: 3 * square(x))
+    x, y = dense.regression_data()
+    layer = layers.Dense(1, use_bias=False, activation=cube)
+    model = dense.model(layer, loss=lambda y, y_pred: y_pred, size=3)
+    found = dense.hessian(dense.objective(model, x, y))
+    expected = 6 * x.T @ ((x @ dense.weights_of(model))[:, None] * x) / 20
+    assert close(found, expected)
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+def test_masked_steps_do_not_count(gauss_newton):
+    x = np.random.default_rng(0).normal(size=(8, 4, 3))
+    x[:3, 2:] = 0
+    model = keras.Sequential([
+        keras.Input((4, 3)),
+        layers.Masking(),
+        layers.Dense(1, use_bias=False),
+    ])
+    model.compile("sgd", "mse")
+    objective = dense.objective(model, x, np.ones((8, 4, 1)))
+    seen = x[x.any(axis=2)]
+    expected = 2 * seen.T @ seen / len(seen)
+    assert close(dense.hessian(objective, gauss_newton), expected)
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+def test_output_that_does_not_depend_on_the_weights_adds_nothing(gauss_newton):
+    x, y = dense.regression_data()
+    inputs = keras.Input((3,))
+    heads = [layers.Dense(1, use_bias=False) for _ in range(2)]
+    model = keras.Model(inputs, [head(inputs) for head in heads])
+    model.compile("sgd", ["mse", "mse"])
+    objective = dense.objective(model, x, [y, y], variables=heads[1])
+    found = dense.hessian(objective, gauss_newton)
+    assert close(found, 2 * x.T @ x / 20)
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+def test_loss_that_does_not_depend_on_the_weights_has_no_curvature(
+    gauss_newton,
+):
+    x, y = dense.regression_data()
+    inputs = keras.Input((3,))
+    heads = [layers.Dense(1, use_bias=False) for _ in range(2)]
+    model = keras.Model(inputs, [head(inputs) for head in heads])
+    model.compile("sgd", ["mse", None])
+    objective = dense.objective(model, x, [y, y], variables=heads[1])
+    assert (dense.hessian(objective, gauss_newton) == 0).all()
 
 
 def test_smooth_network_against_differences():

@@ -61,6 +61,42 @@ def test_loss_may_be_given():
         assert objective.value == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        keras.losses.MeanSquaredError(),
+        lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2, axis=-1),
+    ],
+    ids=["name", "object", "function"],
+)
+def test_given_loss_is_what_compile_makes_of_it(loss):
+    """With sample weights, targets of rank 1, and a regularizer."""
+    x, y = dense.regression_data()
+    weights = np.random.default_rng(1).uniform(0.5, 2, 20)
+    layer = layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.3))
+    model = dense.model(layer, loss="mse", size=3)
+    expected = model.evaluate(x, y[:, 0], 20, 0, weights)
+    plain = keras.Model(model.inputs, model.outputs)
+    objective = sharpness.Objective(plain, x, y[:, 0], weights, loss=loss)
+    assert objective.value == pytest.approx(expected, rel=1e-6)
+    assert not plain.compiled
+
+
+def test_objective_stays_where_it_is_until_it_is_refreshed():
+    x, y = dense.label_data()
+    model = network()
+    objective = sharpness.Objective(model, x, y)
+    before = objective.value
+    for variable in model.weights:
+        variable.assign(variable + 0.5)
+    assert objective.loss() == before
+    objective.refresh()
+    expected = model.evaluate(x, y, verbose=0)
+    assert objective.value == pytest.approx(expected, rel=1e-6)
+    assert objective.value != pytest.approx(before, rel=1e-3)
+
+
 def test_other_weights_are_constants():
     x, y = dense.label_data()
     model = network()
@@ -129,6 +165,24 @@ def test_training_mode_uses_the_statistics_of_the_batch():
         for training in (False, True)
     ]
     assert values[0] != pytest.approx(values[1], rel=0.05)
+
+
+class WithTermOfTraining(keras.Sequential):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        loss = super().compute_loss(x, y, y_pred, sample_weight)
+        return loss + 3.0 if training else loss
+
+
+def test_loss_of_a_model_knows_the_mode():
+    model = WithTermOfTraining([keras.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    plain, training = (
+        sharpness.Objective(model, *dense.regression_data(), training=mode)
+        for mode in (False, True)
+    )
+    assert training.value == pytest.approx(plain.value + 3)
 
 
 def test_random_model_is_refused_by_the_name_of_the_layer():
@@ -235,6 +289,17 @@ def test_second_derivatives_that_are_not_symmetric_are_refused():
         with pytest.raises(ValueError, match="are not symmetric"):
             function(model, x, y)
     sharpness.hessian_eigenvalues(model, x, y, k=1, gauss_newton=True)
+
+
+def test_second_derivatives_that_are_not_finite_are_refused():
+    """Those of sign(x) |x|^1.5 at 0, as frameworks compute them."""
+    x, y = dense.regression_data()
+    layer = layers.Dense(
+        1, kernel_initializer="zeros", activation=lambda t: t * abs(t) ** 0.5
+    )
+    model = dense.model(layer, loss="mse", size=3)
+    with pytest.raises(ValueError, match="not symmetric or not finite"):
+        sharpness.hessian_eigenvalues(model, x, y, k=1)
 
 
 @pytest.mark.parametrize(

@@ -193,11 +193,20 @@ def test_each_batch_is_climbed_by_itself_and_weighs_by_its_size():
 def test_average_of_a_quadratic_is_half_the_trace_times_the_variance(
     norm, variance, adaptive
 ):
-    model, x, y = quadratic()
+    model, x, _ = quadratic()
+    weights = np.array([[2.0], [-1.0], [0.0]])
+    model.trainable_variables[0].assign(weights)
     found = sharpness.average_sharpness(
-        model, x, y, rho=0.5, norm=norm, adaptive=adaptive, num_draws=400
+        model,
+        x,
+        x @ weights,
+        rho=0.5,
+        norm=norm,
+        adaptive=adaptive,
+        num_draws=400,
     )
-    expected = 0.5 * variance * 0.5**2 * (4 + 1 + 0.25)
+    trace = 4 * 2**2 + 1 if adaptive else 4 + 1 + 0.25
+    expected = 0.5 * variance * 0.5**2 * trace
     assert found.sharpness == pytest.approx(
         expected, abs=4 * found.standard_error
     )

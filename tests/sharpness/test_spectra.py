@@ -9,6 +9,7 @@ from keras_sam import sharpness
 from keras_sam.sharpness import density
 from keras_sam.sharpness import eigenvalues
 from keras_sam.sharpness import trace
+from keras_sam.sharpness.lanczos import Lanczos
 from tests.sharpness import dense
 
 
@@ -90,6 +91,18 @@ def test_no_eigenvalue_is_counted_twice_in_float32():
         np.random.default_rng(0),
     )
     assert found == pytest.approx(np.sort(values)[:-6:-1], abs=1e-5)
+
+
+def test_basis_stays_orthonormal_where_little_is_new():
+    """An image is the vector itself, but for a ten-thousandth."""
+    values = 1 + 1e-4 * np.linspace(0, 1, 300).astype("float32")
+    start = np.random.default_rng(0).normal(size=300).astype("float32")
+    lanczos = Lanczos(lambda v: values * v, start, 20)
+    for _ in range(20):
+        assert lanczos.step()
+    basis = lanczos.combine(np.eye(20))
+    # Sums of 300 terms in float32.
+    assert basis @ basis.T == pytest.approx(np.eye(20), abs=1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 10])
@@ -232,6 +245,7 @@ def test_eigenvalues_of_a_model(measured):
     assert result.ratio == pytest.approx(values[0] / values[2], rel=1e-3)
     smallest = sharpness.hessian_eigenvalues(objective, k=2, which="SA")
     assert smallest.eigenvalues == pytest.approx(values[:-3:-1], abs=1e-4)
+    assert smallest.converged.all()
 
 
 def test_eigenvalue_that_has_not_converged_is_marked(measured):
@@ -278,6 +292,9 @@ def test_gauss_newton_matrix_can_be_asked_for(measured):
     trace = sharpness.hessian_trace(objective, rank=999, gauss_newton=True)
     assert trace.trace == pytest.approx(expected.sum(), abs=1e-4)
     assert (trace.standard_error, trace.num_probes) == (0, 0)
+    top = sharpness.hessian_eigenvalues(objective, k=2, gauss_newton=True)
+    assert top.eigenvalues == pytest.approx(expected[:-3:-1], abs=1e-4)
+    assert str(top).startswith("eigenvalues of the Gauss-Newton matrix")
     density = sharpness.spectral_density(
         objective, num_probes=2, gauss_newton=True
     )
@@ -293,6 +310,61 @@ def test_density_of_a_model(measured):
     assert result.ritz_values.max() == pytest.approx(values[0], abs=1e-4)
     share = (values < -result.width).mean()
     assert result.negative_share == pytest.approx(share, abs=0.2)
+
+
+def test_density_is_as_fine_and_as_smooth_as_asked_for(measured):
+    result = sharpness.spectral_density(
+        measured[0], steps=3, num_probes=2, width=0.5, num_points=7
+    )
+    assert result.ritz_values.shape == (2, 3)
+    assert result.grid.shape == result.density.shape == (7,)
+    assert result.width == 0.5
+    mean = np.mean(
+        [
+            np.exp(-(((result.grid[:, None] - nodes) / 0.5) ** 2) / 2) @ weights
+            for nodes, weights in zip(result.ritz_values, result.ritz_weights)
+        ],
+        axis=0,
+    )
+    assert result.density == pytest.approx(mean / (0.5 * np.sqrt(2 * np.pi)))
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_products_are_counted(measured, verbose, monkeypatch):
+    objective, calls = measured[0], []
+    product = objective.product
+    monkeypatch.setattr(
+        objective, "product", lambda *a: calls.append(1) or product(*a)
+    )
+    result = sharpness.hessian_eigenvalues(
+        objective, k=2, gauss_newton=True, max_products=4, verbose=verbose
+    )
+    assert result.num_products == len(calls) == 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("function", "field", "arguments"),
+    [
+        (sharpness.hessian_eigenvalues, "eigenvalues", {"max_products": 5}),
+        (sharpness.hessian_trace, "trace", {"rank": 0, "max_probes": 2}),
+        (
+            sharpness.spectral_density,
+            "ritz_values",
+            {"steps": 3, "num_probes": 2},
+        ),
+        (sharpness.average_sharpness, "sharpness", {"num_draws": 2}),
+    ],
+)
+def test_random_vectors_are_those_of_the_seed(
+    measured, function, field, arguments
+):
+    first, again, other = (
+        getattr(function(measured[0], seed=seed, **arguments), field)
+        for seed in (1, 1, 2)
+    )
+    # Threads may add in another order: rounding in float32.
+    assert again == pytest.approx(first, rel=1e-4)
+    assert other != pytest.approx(first, rel=1e-2)
 
 
 @pytest.mark.parametrize(

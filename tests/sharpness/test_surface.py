@@ -108,6 +108,34 @@ def test_ranges_by_default_are_those_that_are_documented():
     assert plane.second[ends].tolist() == [-1, 1]
 
 
+def test_landscape_is_one_of_the_weights_that_are_asked_for():
+    x, y = dense.label_data()
+    line = sharpness.loss_line(network(), x, y, variables="all", num_points=2)
+    assert line.num_weights == 39
+    plane = sharpness.loss_surface(
+        network(), x, y, variables="norm_only", num_points=2
+    )
+    assert plane.num_weights == 8
+
+
+def test_weights_that_are_not_asked_for_stay_on_the_way_to_a_model():
+    x, y = dense.label_data()
+    first, second = network(1), network(2)
+    line = sharpness.loss_line(
+        first,
+        x,
+        y,
+        to=second,
+        variables=first.layers[0],
+        limits=(0, 1),
+        num_points=2,
+    )
+    for a, b in zip(first.layers[0].weights, second.layers[0].weights):
+        a.assign(b)
+    expected = first.evaluate(x, y, verbose=0)
+    assert line.losses[1] == pytest.approx(expected, rel=1e-5)
+
+
 def test_landscapes_print_their_extremes():
     of_all = {
         "num_examples": 20,
