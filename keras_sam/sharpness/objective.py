@@ -203,7 +203,7 @@ class Objective:
         right = self.product(second).astype("float64")
         gap = abs(first @ right - second @ left)
         scale = np.linalg.norm(left) + np.linalg.norm(right)
-        if not gap <= ASYMMETRY * scale:
+        if not (math.isfinite(scale) and gap <= ASYMMETRY * scale):
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "

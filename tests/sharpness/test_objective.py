@@ -302,6 +302,15 @@ def test_second_derivatives_that_are_not_finite_are_refused():
         sharpness.hessian_eigenvalues(model, x, y, k=1)
 
 
+def test_one_infinite_product_is_refused(monkeypatch):
+    model = dense.model(layers.Dense(1, use_bias=False), loss="mse", size=3)
+    objective = dense.objective(model, *dense.regression_data())
+    products = iter([np.array([np.inf, 0, 0]), np.zeros(3)])
+    monkeypatch.setattr(objective, "product", lambda v: next(products))
+    with pytest.raises(ValueError, match="not symmetric or not finite"):
+        objective.check_symmetry(np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
