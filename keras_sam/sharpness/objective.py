@@ -201,16 +201,17 @@ class Objective:
         first, second = generator.standard_normal((2, self.size))
         left = self.product(first).astype("float64")
         right = self.product(second).astype("float64")
-        gap = abs(first @ right - second @ left)
         scale = np.linalg.norm(left) + np.linalg.norm(right)
-        if not (math.isfinite(scale) and gap <= ASYMMETRY * scale):
+        with np.errstate(invalid="ignore"):
+            gap = abs(first @ right - second @ left) / (scale or 1.0)
+        if not gap <= ASYMMETRY:  # Nor if it is no number.
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "
                 "or the loss has a gradient of its own making, or precision "
                 "is too low. Gauss-Newton products need no second derivative "
                 "of the network: `gauss_newton=True`. Received: an asymmetry "
-                f"of {gap / scale if scale else math.nan:.2g}"
+                f"of {gap:.2g}"
             )
 
     def flatten(self, vector: Any) -> np.ndarray:
