@@ -21,8 +21,8 @@ learning rate 0.05 with cosine decay, batches of 128. Three settings:
 - `constant`: as `interpolated`, with rho 0.1 and without decay. Chosen before
   any run, and tried on another seed than those of the records. Seeds 5 to 14
   were added after the ratios of the first five had been seen, which left open
-  whether the ratio at the end falls; seeds 15 to 54 are to test that, on them
-  alone, with Wilcoxon's signed-rank test. Their number was fixed before.
+  whether the ratio at the end falls; seeds 15 to 54 test that, on them alone,
+  with Wilcoxon's signed-rank test. Their number was fixed before.
 
 The eigenvalues are those of the training loss on 1,000 of the training images,
 unflipped, at three times of the training; the density is that at the end.
