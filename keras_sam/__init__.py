@@ -9,10 +9,10 @@ from keras_sam import schedules
 from keras_sam import sharpness
 from keras_sam.custom_loop import SharpnessAwareGradients
 from keras_sam.custom_loop import sharpness_aware_gradients
+from keras_sam.diagnosis.suggestion import RhoSuggestion
+from keras_sam.diagnosis.suggestion import suggest_rho
+from keras_sam.diagnosis.verification import Verification
+from keras_sam.diagnosis.verification import verify
 from keras_sam.sam_model import SAMModel
-from keras_sam.suggestion import RhoSuggestion
-from keras_sam.suggestion import suggest_rho
-from keras_sam.verification import Verification
-from keras_sam.verification import verify
 
 __version__ = "0.1.0"

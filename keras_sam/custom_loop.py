@@ -7,14 +7,14 @@ from typing import NamedTuple
 import keras
 
 from keras_sam import backend
-from keras_sam import kinds
 from keras_sam import methods
 from keras_sam import schedules
-from keras_sam.ascent import Climber
-from keras_sam.ascent import domain
+from keras_sam.engine import roles as kinds
+from keras_sam.engine.loss import Seen
+from keras_sam.engine.loss import StateScope
+from keras_sam.engine.two_passes import Climber
+from keras_sam.engine.two_passes import domain
 from keras_sam.methods.base import Method
-from keras_sam.passes import Seen
-from keras_sam.passes import StateScope
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector

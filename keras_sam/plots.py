@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_sam import sharpness
-from keras_sam.suggestion import RhoSuggestion
+from keras_sam.diagnosis.suggestion import RhoSuggestion
 
 BLUE = "#1f6fb2"
 ORANGE = "#d1661a"

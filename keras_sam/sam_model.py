@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 
-from keras_sam import ascent
 from keras_sam import backend
-from keras_sam import kinds
-from keras_sam.backend.trainer import Trainer
-from keras_sam.checks import check_batch_size
+from keras_sam import model_state
+from keras_sam.engine import roles as kinds
+from keras_sam.engine import two_passes as ascent
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
+from keras_sam.trainers import Trainer
+from keras_sam.validation import check_batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -161,8 +162,8 @@ class SAMModel(Trainer):
         return wrapper
 
     def _start(self, settings: Settings) -> None:
-        self._sam = backend.SAMState(settings)
-        self._sam_saved = backend.SavedState(self)
+        self._sam = model_state.SAMState(settings)
+        self._sam_saved = model_state.SavedState(self)
 
     @property
     def sam(self) -> Settings:

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_sam import kinds
 from keras_sam import methods
 from keras_sam import schedules
+from keras_sam.engine import roles as kinds
 from keras_sam.types import Tensor
 
 _PERTURBATIONS = ("replica", "global")

@@ -52,16 +52,43 @@ def f():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_backend_imports_frameworks_and_private_keras(module):
+def test_frameworks_and_private_keras_stay_where_they_belong(module):
     names = imported_names((PACKAGE / module).read_text())
-    forbidden = {
-        name
-        for name in names
-        if name.split(".")[0] in FRAMEWORKS
-        or name == "keras.src"
-        or name.startswith("keras.src.")
-    }
-    assert not forbidden or module.startswith("backend")
+    frameworks = {n for n in names if n.split(".")[0] in FRAMEWORKS}
+    private = {n for n in names if f"{n}.".startswith("keras.src.")}
+    assert not frameworks or module.startswith(("backend", "trainers"))
+    assert not private or module.startswith("backend")
+
+
+# The lower a floor, the earlier in the list. A module imports from its own
+# floor and from those below; what is not listed stands on top of them all.
+FLOORS = (
+    ("types",),
+    ("backend",),
+    ("vectors",),
+    ("methods", "schedules", "validation"),
+    ("engine",),
+    ("settings", "model_state"),
+    ("trainers",),
+    ("sam_model", "custom_loop"),
+)
+
+
+def floor(name):
+    """Return the number of the floor that a module of the package is on."""
+    part = name.removeprefix("keras_sam.").split(".")[0]
+    for number, parts in enumerate(FLOORS):
+        if part in parts:
+            return number
+    return len(FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_never_go_up(module):
+    own = floor(module.removesuffix(".py").replace("/", "."))
+    names = imported_names((PACKAGE / module).read_text())
+    imported = {n for n in names if n.startswith("keras_sam.")}
+    assert not {n for n in imported if floor(n) > own}
 
 
 def test_package_needs_keras_and_numpy_only():
@@ -118,7 +145,9 @@ def public_modules():
     """Yield the public modules of the package, those of the backend apart."""
     yield keras_sam
     for info in pkgutil.walk_packages(keras_sam.__path__, "keras_sam."):
-        if ".backend" not in info.name and "._" not in info.name:
+        if not any(
+            part in info.name for part in (".backend", ".trainers", "._")
+        ):
             yield importlib.import_module(info.name)
 
 

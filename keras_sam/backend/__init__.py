@@ -54,8 +54,6 @@ from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss
 from keras_sam.backend.keras_private import unscale_loss_for_distribution
-from keras_sam.backend.state import SAMState
-from keras_sam.backend.state import SavedState
 
 if keras.backend.backend() == "tensorflow":
     from keras_sam.backend.tensorflow.autodiff import cond

@@ -9,9 +9,9 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam.backend import curvature
-from keras_sam.passes import StateScope
-from keras_sam.passes import set_masks
-from keras_sam.passes import state_variables
+from keras_sam.engine.loss import StateScope
+from keras_sam.engine.loss import set_masks
+from keras_sam.engine.loss import state_variables
 from keras_sam.sharpness import randomness
 from keras_sam.sharpness.data import batches
 from keras_sam.sharpness.selection import positions

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_sam import backend
-from keras_sam import kinds
+from keras_sam.engine import roles as kinds
 
 
 def positions(model: keras.Model, variables: Any) -> list[int]:

@@ -9,13 +9,13 @@ from typing import Any
 import keras
 
 from keras_sam import backend
-from keras_sam.ascent import Climb
-from keras_sam.passes import state_variables
+from keras_sam.diagnosis.verification import as_batch
+from keras_sam.diagnosis.verification import check_effect
+from keras_sam.diagnosis.verification import relative_size
+from keras_sam.engine.loss import state_variables
+from keras_sam.engine.step import Step
+from keras_sam.engine.two_passes import Climb
 from keras_sam.sam_model import SAMModel
-from keras_sam.step import Step
-from keras_sam.verification import as_batch
-from keras_sam.verification import check_effect
-from keras_sam.verification import relative_size
 
 LEAST_RISE = 0.001
 """Below it SAM does nothing that one would notice."""

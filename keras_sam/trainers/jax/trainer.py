@@ -5,13 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_sam.backend.jax.shards import shards_of
-from keras_sam.checks import check_trainable
-from keras_sam.correction import correction_of
-from keras_sam.step import Step
+from keras_sam.engine.step import Step
+from keras_sam.engine.update import correction_of
+from keras_sam.trainers.jax.device_groups import shards_of
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
+from keras_sam.validation import check_trainable
 
 TrainState = tuple[Vector, Vector, Vector, Vector]
 """Values of the trainable, the non-trainable, the optimizer's and the metrics'

@@ -6,18 +6,18 @@ from typing import Any
 import keras
 import torch
 
-from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
 from keras_sam.backend.torch.autodiff import read
 from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
 from keras_sam.backend.torch.vectors import Room
-from keras_sam.checks import check_trainable
-from keras_sam.correction import correction_of
-from keras_sam.step import Step
+from keras_sam.engine.step import Step
+from keras_sam.engine.two_passes import Outcome
+from keras_sam.engine.update import correction_of
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
+from keras_sam.validation import check_trainable
 
 
 class Trainer(keras.Model):

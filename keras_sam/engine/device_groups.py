@@ -14,14 +14,14 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.ascent import Climb
-from keras_sam.ascent import Climber
-from keras_sam.ascent import Gradients
-from keras_sam.ascent import Look
+from keras_sam.engine.loss import Passes
+from keras_sam.engine.loss import Seen
+from keras_sam.engine.loss import set_masks
+from keras_sam.engine.two_passes import Climb
+from keras_sam.engine.two_passes import Climber
+from keras_sam.engine.two_passes import Gradients
+from keras_sam.engine.two_passes import Look
 from keras_sam.methods.base import Method
-from keras_sam.passes import Passes
-from keras_sam.passes import Seen
-from keras_sam.passes import set_masks
 from keras_sam.types import Batch
 from keras_sam.types import State
 from keras_sam.types import Tensor

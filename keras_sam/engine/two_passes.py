@@ -8,9 +8,9 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
+from keras_sam.engine.loss import Rows
+from keras_sam.engine.loss import Seen
 from keras_sam.methods.base import Method
-from keras_sam.passes import Rows
-from keras_sam.passes import Seen
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector

@@ -48,7 +48,7 @@ def shards_of(perturbation: str | int) -> "DeviceShards | None":
 
 
 class DeviceShards:
-    """Groups of devices along an axis of a mesh; see `keras_sam.shards`.
+    """Groups of devices along an axis of a mesh; see `engine`.
 
     Args:
         mesh: `jax.sharding.Mesh`.
@@ -74,7 +74,7 @@ class DeviceShards:
         """Call a function on the devices of each group.
 
         Args:
-            function: See `keras_sam.shards.Shards`.
+            function: See `keras_sam.engine.device_groups.Shards`.
             copies: Arrays of shape `(count, ...)`.
             same: Nest of arrays that all groups take.
             x: Nest of arrays of shape `(batch_size, ...)`.

@@ -10,11 +10,11 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
-from keras_sam.ascent import Climb
-from keras_sam.ascent import Gradients
-from keras_sam.passes import state_variables
+from keras_sam.engine.loss import state_variables
+from keras_sam.engine.step import Step
+from keras_sam.engine.two_passes import Climb
+from keras_sam.engine.two_passes import Gradients
 from keras_sam.sam_model import SAMModel
-from keras_sam.step import Step
 from keras_sam.types import Batch
 
 

@@ -8,23 +8,23 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam import kinds
-from keras_sam import microbatches
-from keras_sam.ascent import Climb
-from keras_sam.ascent import Climber
-from keras_sam.ascent import Gradients
-from keras_sam.ascent import Look
-from keras_sam.ascent import Outcome
-from keras_sam.passes import Passes
-from keras_sam.passes import Rows
-from keras_sam.passes import Seen
-from keras_sam.passes import set_masks
-from keras_sam.passes import take
-from keras_sam.passes import take_at
-from keras_sam.shards import ShardClimber
-from keras_sam.shards import ShardPasses
-from keras_sam.shards import Shards
-from keras_sam.skipping import unless_skipped
+from keras_sam.engine import parts as microbatches
+from keras_sam.engine import roles as kinds
+from keras_sam.engine.device_groups import ShardClimber
+from keras_sam.engine.device_groups import ShardPasses
+from keras_sam.engine.device_groups import Shards
+from keras_sam.engine.loss import Passes
+from keras_sam.engine.loss import Rows
+from keras_sam.engine.loss import Seen
+from keras_sam.engine.loss import set_masks
+from keras_sam.engine.loss import take
+from keras_sam.engine.loss import take_at
+from keras_sam.engine.skipping import unless_skipped
+from keras_sam.engine.two_passes import Climb
+from keras_sam.engine.two_passes import Climber
+from keras_sam.engine.two_passes import Gradients
+from keras_sam.engine.two_passes import Look
+from keras_sam.engine.two_passes import Outcome
 from keras_sam.types import Batch
 from keras_sam.types import State
 from keras_sam.types import Tensor

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_sam.ascent import Gradients
-from keras_sam.ascent import Outcome
+from keras_sam.engine.two_passes import Gradients
+from keras_sam.engine.two_passes import Outcome
 
 
 def correction_of(optimizer: keras.Optimizer, outcome: Outcome) -> Gradients:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import set_keras_mask
-from keras_sam.backend.tensorflow.replicas import has_replicas
-from keras_sam.backend.tensorflow.replicas import is_on_tpu
+from keras_sam.trainers.tensorflow.replicas import has_replicas
+from keras_sam.trainers.tensorflow.replicas import is_on_tpu
 from keras_sam.types import Tensor
 
 

@@ -8,17 +8,17 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.ascent import Climb
-from keras_sam.ascent import Gradients
-from keras_sam.ascent import Outcome
-from keras_sam.checks import check_batch_size
-from keras_sam.passes import Rows
-from keras_sam.passes import Seen
+from keras_sam.engine.loss import Rows
+from keras_sam.engine.loss import Seen
+from keras_sam.engine.two_passes import Climb
+from keras_sam.engine.two_passes import Gradients
+from keras_sam.engine.two_passes import Outcome
 from keras_sam.types import State
 from keras_sam.types import Tensor
+from keras_sam.validation import check_batch_size
 
 if TYPE_CHECKING:
-    from keras_sam.step import Step
+    from keras_sam.engine.step import Step
 
 
 class Parts:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.ascent import Gradients
+from keras_sam.engine.two_passes import Gradients
 
 
 def unless_skipped(

@@ -6,18 +6,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_sam import passes
-from keras_sam.ascent import Outcome
 from keras_sam.backend import keras_private
-from keras_sam.backend.tensorflow import compilation
-from keras_sam.backend.tensorflow import replicas
 from keras_sam.backend.tensorflow.autodiff import read
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
-from keras_sam.checks import check_trainable
-from keras_sam.correction import correction_of
-from keras_sam.step import Step
+from keras_sam.engine import loss as passes
+from keras_sam.engine.step import Step
+from keras_sam.engine.two_passes import Outcome
+from keras_sam.engine.update import correction_of
+from keras_sam.trainers.tensorflow import compilation
+from keras_sam.trainers.tensorflow import replicas
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
+from keras_sam.validation import check_trainable
 
 
 class Trainer(keras.Model):

@@ -1,0 +1,1 @@
+"""One step of a model, measured: `verify` and `suggest_rho`."""

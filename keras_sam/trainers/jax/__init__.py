@@ -1,0 +1,1 @@
+"""JAX: the stateless train step and groups of devices."""

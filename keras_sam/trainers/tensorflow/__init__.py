@@ -1,0 +1,1 @@
+"""TensorFlow: the train step under `tf.function`, replicas, XLA."""
