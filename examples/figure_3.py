@@ -148,9 +148,8 @@ def run(name: str, method: str, seed: int, data: Any) -> dict[str, Any]:
     eigenvalues = Eigenvalues(objective, setting.measured)
     start = time.perf_counter()
     history = model.fit(
-        x,
-        y,
-        batch_size=128,
+        keras_sam.data.Batches(x, y, 128, seed),
+        shuffle=False,
         epochs=epochs,
         verbose=0,
         callbacks=[eigenvalues],

@@ -49,7 +49,7 @@ def load_backbone(name, size):
     return keras_hub.models.Backbone.from_preset(name)
 
 
-def fitted(model, training, epochs, **settings):
+def fitted(model, training, epochs, seed=0, **settings):
     """Return the model as a `SAMModel`, trained."""
     x, y = training
     batch_size = min(32, len(x))
@@ -63,7 +63,8 @@ def fitted(model, training, epochs, **settings):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+    batches = keras_sam.data.Batches(x, y, batch_size, seed)
+    model.fit(batches, shuffle=False, epochs=epochs, verbose=0)
     return model
 
 
@@ -131,7 +132,7 @@ def main():
             backbone = load_backbone(args.backbone or SAVED, args.image_size)
             some = training if args.images else few(*training, 10, seed)
             model = fine_tuned(backbone, int(training[1].max()) + 1)
-            model = fitted(model, some, args.epochs, **settings)
+            model = fitted(model, some, args.epochs, seed, **settings)
             found.append(100 * model.evaluate(*test, verbose=0)[1])
         spread = f"{min(found):.1f} to {max(found):.1f}"
         print(f"{name:<8}{np.mean(found):.1f} % ({spread})", flush=True)

@@ -3,6 +3,7 @@ r"""Which method for which budget: cost against accuracy with noisy labels.
     python examples/frontier.py                     # CIFAR-10 from TFDS
     python examples/frontier.py --images FOLDER     # CIFAR-10 from strips
     python examples/frontier.py --images FOLDER --seeds 1   # one of the seeds
+    python examples/frontier.py --digits                    # without CIFAR-10
     python examples/frontier.py --costs             # time the steps
     python examples/frontier.py --report            # table and picture again
 
@@ -280,9 +281,8 @@ def train(task: Task, entry: Entry, seed: int) -> dict[str, Any]:
     x, y = task.train
     start = time.perf_counter()
     history = model.fit(
-        x,
-        with_noise(y, seed),
-        batch_size=task.batch_size,
+        keras_sam.data.Batches(x, with_noise(y, seed), task.batch_size, seed),
+        shuffle=False,
         epochs=task.epochs * entry.epochs,
         verbose=0,
     ).history
@@ -464,6 +464,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("frontier.png"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--digits", action="store_true", help="digits only")
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--costs", action="store_true", help="time the steps")
     parser.add_argument("--smoke", action="store_true", help="digits, tiny")
@@ -476,6 +477,8 @@ def main() -> None:
         )
         run([task], (0,), arguments.records, ENTRIES[:4])
         timings.write_text(json.dumps(costs(task, 1, ENTRIES[:4])))
+    elif arguments.digits:
+        run([digits()], tuple(arguments.seeds), arguments.records)
     elif not arguments.report:
         task = cifar10(arguments.images, 4000, 5000)
         if arguments.costs:

@@ -97,7 +97,8 @@ def accuracy(seed, num_epochs, **settings):
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    model.fit(*training, batch_size=64, epochs=num_epochs, verbose=0)
+    batches = keras_sam.data.Batches(*training, 64, seed)
+    model.fit(batches, shuffle=False, epochs=num_epochs, verbose=0)
     return model.evaluate(*test, verbose=0)[1]
 
 

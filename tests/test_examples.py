@@ -1,5 +1,6 @@
 """Every example runs, in the short form that `--smoke` asks for."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+RECORDER = Path(__file__).parent / "record_orders.py"
+
+# A worker that starts again in the middle needs the order that it had.
+KEEPS_ITS_ORDER = {"multi_worker.py"}
 
 # How the benchmark runs a step first, by backend.
 MODE = {"tensorflow": "graph", "jax": "XLA", "torch": "eager"}[
@@ -93,11 +98,20 @@ def test_every_example_is_run_here():
 
 
 @pytest.mark.parametrize("script", LEAVES)
-def test_example_runs_and_leaves_its_picture_and_table(script, tmp_path):
+def test_example_runs_reshuffles_and_leaves_its_picture_and_table(
+    script, tmp_path
+):
     arguments, files, texts = LEAVES[script]
     before = set(EXAMPLES.rglob("*"))
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / script), "--smoke", *arguments],
+        [
+            sys.executable,
+            str(RECORDER),
+            "orders.json",
+            str(EXAMPLES / script),
+            "--smoke",
+            *arguments,
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
         capture_output=True,
@@ -110,6 +124,10 @@ def test_example_runs_and_leaves_its_picture_and_table(script, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
     for text in texts:
         assert text in result.stdout
+    orders = tmp_path / "orders.json"
+    if orders.exists() and script not in KEEPS_ITS_ORDER:
+        for first, second in json.loads(orders.read_text()):
+            assert first != second
     # Python's own cache apart, a run leaves the folder of the scripts alone.
     left = {p for p in EXAMPLES.rglob("*") if "__pycache__" not in str(p)}
     assert left <= before

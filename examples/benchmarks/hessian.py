@@ -32,6 +32,7 @@ import quickstart
 from step_time import NETWORKS
 
 from keras_sam import sharpness
+from keras_sam.data import Batches
 
 
 def objective_of(network, jit_compile):
@@ -111,7 +112,8 @@ def eigenvalue_row(epochs):
     data = quickstart.load_data(0)
     keras.utils.set_random_seed(0)
     model = quickstart.make_model("keras.Model", 22 * 40)
-    model.fit(data.x_train, data.y_train, 64, epochs=epochs, verbose=0)
+    batches = Batches(data.x_train, data.y_train, 64)
+    model.fit(batches, shuffle=False, epochs=epochs, verbose=0)
     started = time.perf_counter()
     result = sharpness.hessian_eigenvalues(
         model, data.x_train, data.y_train, k=5, verbose=0

@@ -56,6 +56,7 @@ def measure(experiment, num_rounds):
             model.fit(
                 batches(experiment, images, one_hot, seed=0, epoch=0),
                 epochs=2,
+                shuffle=False,
                 verbose=0,
                 callbacks=logs.callbacks(Path(folder), 0, 2, verbose=0),
             )

@@ -8,6 +8,7 @@ from keras_sam.data.augmentation import cutout
 from keras_sam.data.augmentation import flip
 from keras_sam.data.augmentation import random_resized_crop
 from keras_sam.data.auto_augment import AutoAugment
+from keras_sam.data.batches import Batches
 from keras_sam.data.batches import ImageBatches
 from keras_sam.data.batches import channel_statistics
 from keras_sam.data.batches import standardized

@@ -1,4 +1,4 @@
-"""Batches of augmented images for `fit`, the same for the same seed."""
+"""Batches for `fit`, in an order that the seed and the epoch give."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -11,16 +11,94 @@ Change = Callable[[Any, np.random.Generator], Any]
 """A function of images and a NumPy generator, as `augmentation` has them."""
 
 
-class ImageBatches(keras.utils.PyDataset):
-    """Shuffled, augmented, standardized batches, on any backend.
+class Batches(keras.utils.PyDataset):
+    """Batches of arrays for `fit`, in a new order in each epoch.
 
-    What a batch holds depends on the seed, the epoch and its position only:
-    not on the number of workers, and not on what came before, so that a run
-    that was stopped goes on with the same batches.
+    The order depends on the seed and the epoch only, so that it is the same on
+    every backend, for every method, and for a run that was stopped and goes on.
+    On TensorFlow, `fit(x, y)` after `keras.utils.set_random_seed` repeats one
+    order in every epoch
+    ([tensorflow#35682](https://github.com/tensorflow/tensorflow/issues/35682)),
+    in which wrong labels are learned sooner. Instead:
+
+    ```python
+    batches = keras_sam.data.Batches(x, y, batch_size=64, seed=0)
+    model.fit(batches, epochs=40, shuffle=False)
+    ```
+
+    `shuffle=False`, because Keras would shuffle the batches once more, with a
+    generator that does not depend on the epoch alone.
 
     With several workers on JAX or PyTorch, let the model see a batch
     (`test_on_batch`) before its first `fit`: Keras otherwise draws batches to
     build it, and begins each epoch with some of the epoch before.
+
+    Args:
+        x: Array of shape `(num_examples, ...)`, or a nested structure of such.
+        y: The same.
+        batch_size: Integer >= 1. The last batch of an epoch may be smaller.
+            Defaults to 32.
+        seed: Integer. Defaults to 0.
+        epoch: Integer, the epoch to begin with. Defaults to 0.
+        **kwargs: As for `keras.utils.PyDataset`: `workers`,
+            `use_multiprocessing`, `max_queue_size`.
+
+    Raises:
+        ValueError: If the arrays differ in length, or `batch_size` is below 1.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        seed: int = 0,
+        epoch: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        lengths = [len(array) for array in keras.tree.flatten((x, y))]
+        if len(set(lengths)) != 1:
+            raise ValueError(
+                "`x` and `y` must hold equally many examples. "
+                f"Received arrays of lengths: {lengths}"
+            )
+        if batch_size < 1:
+            raise ValueError(
+                "`batch_size` must be at least 1. "
+                f"Received: batch_size={batch_size}"
+            )
+        self._data = x, y
+        self._num_examples = lengths[0]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = epoch
+        self._order = self._shuffled()
+
+    def __len__(self) -> int:
+        return -(-self._num_examples // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return one batch of `x` and `y`."""
+        start = index * self._batch_size
+        rows = self._order[start : start + self._batch_size]
+        return keras.tree.map_structure(lambda array: array[rows], self._data)
+
+    def on_epoch_end(self) -> None:
+        """Shuffle again."""
+        self._epoch += 1
+        self._order = self._shuffled()
+
+    def _shuffled(self) -> Any:
+        generator = np.random.default_rng((self._seed, self._epoch))
+        return generator.permutation(self._num_examples)
+
+
+class ImageBatches(Batches):
+    """Shuffled, augmented, standardized batches, on any backend.
+
+    What a batch holds depends on the seed, the epoch and its position only:
+    not on the number of workers, and not on what came before.
 
     Args:
         images: Array of bytes of shape `(num_images, height, width,
@@ -33,14 +111,10 @@ class ImageBatches(keras.utils.PyDataset):
         statistics: What `channel_statistics` returns. Defaults to that of the
             images.
         final_changes: The same, applied after standardization: `cutout`.
-        seed: Integer. Defaults to 0.
-        epoch: Integer, the epoch to begin with. Defaults to 0.
-        **kwargs: As for `keras.utils.PyDataset`: `workers`,
-            `use_multiprocessing`, `max_queue_size`.
+        **kwargs: As for `Batches`: `seed`, `epoch`, `workers`.
 
     Raises:
-        ValueError: If images and labels differ in number, or `batch_size` is
-            below 1.
+        ValueError: As `Batches` does.
     """
 
     def __init__(
@@ -51,55 +125,23 @@ class ImageBatches(keras.utils.PyDataset):
         changes: Sequence[Change] = (),
         statistics: tuple[Any, Any] | None = None,
         final_changes: Sequence[Change] = (),
-        seed: int = 0,
-        epoch: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if len(images) != len(labels):
-            raise ValueError(
-                "There must be one label for each image. Received: "
-                f"{len(images)} images and {len(labels)} labels"
-            )
-        if batch_size < 1:
-            raise ValueError(
-                "`batch_size` must be at least 1. "
-                f"Received: batch_size={batch_size}"
-            )
-        self._images = images
-        self._labels = np.asarray(labels)
-        self._batch_size = batch_size
+        super().__init__(images, np.asarray(labels), batch_size, **kwargs)
         self._changes = changes
         self._final_changes = final_changes
         self._statistics = statistics or channel_statistics(images)
-        self._seed = seed
-        self._epoch = epoch
-        self._order = self._shuffled()
-
-    def __len__(self) -> int:
-        return -(-len(self._images) // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return the images and labels of one batch."""
-        start = index * self._batch_size
-        rows = self._order[start : start + self._batch_size]
+        images, labels = super().__getitem__(index)
         generator = np.random.default_rng((self._seed, self._epoch, index))
-        images = self._images[rows]
         for change in self._changes:
             images = change(images, generator)
         images = standardized(images, self._statistics)
         for change in self._final_changes:
             images = change(images, generator)
-        return images, self._labels[rows]
-
-    def on_epoch_end(self) -> None:
-        """Shuffle again."""
-        self._epoch += 1
-        self._order = self._shuffled()
-
-    def _shuffled(self) -> Any:
-        generator = np.random.default_rng((self._seed, self._epoch))
-        return generator.permutation(len(self._images))
+        return images, labels
 
 
 def standardized(images: Any, statistics: tuple[Any, Any]) -> Any:

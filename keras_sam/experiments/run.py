@@ -149,6 +149,7 @@ def _fitted(
             data,
             epochs=epochs,
             initial_epoch=epoch,
+            shuffle=False,
             verbose=0,
             callbacks=logs.callbacks(place, epoch, epochs, verbose),
         )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sam import data
+from tests.record_orders import Witness
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype="uint8")
 LABELS = np.arange(50)
@@ -82,8 +83,30 @@ def losses_of_fit(workers):
     return model.fit(found, epochs=2, shuffle=False, verbose=0).history["loss"]
 
 
+def test_fit_sees_the_order_of_seed_and_epoch():
+    x = np.arange(50, dtype="float32")[:, None]
+    witness = Witness()
+    witness.compile("sgd", run_eagerly=True)
+    batches = data.Batches(x, x, 16, seed=3)
+    witness.fit(batches, shuffle=False, epochs=2, verbose=0)
+    found = np.frombuffer(b"".join(witness.seen), "float32")
+    # Keras ends an epoch once, on every backend, before the first one begins.
+    expected = [
+        np.random.default_rng((3, epoch)).permutation(50) for epoch in (1, 2)
+    ]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+
+
+def test_arrays_may_be_nested():
+    x = {"a": np.arange(5), "b": (np.arange(5) + 10, np.arange(5) + 20)}
+    found, y = data.Batches(x, np.arange(5), batch_size=3, seed=1)[1]
+    np.testing.assert_array_equal(found["a"], y)
+    np.testing.assert_array_equal(found["b"][0], y + 10)
+    np.testing.assert_array_equal(found["b"][1], y + 20)
+
+
 def test_bad_input_is_refused_by_name():
-    with pytest.raises(ValueError, match="50 images and 3 labels"):
+    with pytest.raises(ValueError, match=r"`x` and `y`.*\[50, 3\]"):
         data.ImageBatches(IMAGES, LABELS[:3])
     with pytest.raises(ValueError, match=r"`batch_size` must be.*=0"):
         data.ImageBatches(IMAGES, LABELS, 0)
