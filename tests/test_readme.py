@@ -17,7 +17,7 @@ def test_python_code_runs_as_printed(capsys):
         "y_train": rng.integers(0, 10, 64),
     }
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, namespace)
     assert "sharpness" in capsys.readouterr().out
