@@ -23,9 +23,9 @@ two CPU cores:
     SAM             72.6 % (68.9 to 76.4)
     PowerSAM        65.2 % (54.9 to 70.9)
 
-At this radius, which was not chosen for this network and constant rate, both are
-worse than no second pass: the script shows how a method is written, not what it
-is good for.
+At this radius, which was not chosen for this network and constant rate, both
+are worse than no second pass: the script shows how a method is written, not
+what it is good for.
 
 No more than a hint that the signs alone do as well: one data set, one radius.
 """
