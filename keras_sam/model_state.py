@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_sam.backend.keras_private import KerasSaveable
+from keras_sam import backend
+from keras_sam.backend import KerasSaveable
 
 
 class SAMState:
@@ -81,7 +82,7 @@ def _variable(
     value = keras.ops.convert_to_numpy(value)
     layout = None
     if weight is not None and keras.distribution.distribution() is not None:
-        layout = weight._layout
+        layout = backend.layout(weight)
     return keras.Variable(
         lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
         shape=value.shape,

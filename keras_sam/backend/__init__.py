@@ -39,6 +39,7 @@ from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import as_default
 from keras_sam.backend.keras_private import build
 from keras_sam.backend.keras_private import call_in_training_mode
+from keras_sam.backend.keras_private import compile_config
 from keras_sam.backend.keras_private import compute_loss
 from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
@@ -46,6 +47,7 @@ from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import get_stateless_scope
 from keras_sam.backend.keras_private import global_seed_variables
 from keras_sam.backend.keras_private import has_functional_constructor
+from keras_sam.backend.keras_private import layout
 from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of

@@ -112,6 +112,16 @@ def save_under_name_of(original: type, substitute: type) -> None:
     object_registration.GLOBAL_CUSTOM_NAMES[substitute] = name
 
 
+def layout(variable: keras.Variable) -> Any:
+    """Return how a variable is laid out over devices, or `None`."""
+    return variable._layout
+
+
+def compile_config(model: keras.Model) -> Any:
+    """Return an object that each `compile` of the model makes anew."""
+    return model._compile_config
+
+
 def loss_scale(optimizer: keras.Optimizer) -> Tensor | None:
     """Return what the optimizer multiplies the loss by; `None` for nothing."""
     scale = optimizer.scale_loss(1.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sam import backend
 from keras_sam.engine.step import Step
 from keras_sam.engine.update import correction_of
 from keras_sam.trainers.jax.device_groups import shards_of
@@ -34,7 +35,7 @@ class _OwnFunction:
         if self._name not in functions:
             return None
         made_for, function = functions[self._name]
-        return function if made_for is model._compile_config else None
+        return function if made_for is backend.compile_config(model) else None
 
     def __set__(self, model: Any, function: Any) -> None:
         functions = self._functions_of(model)
@@ -42,7 +43,10 @@ class _OwnFunction:
             vars(model)[self._name] = None
             functions.pop(self._name, None)
         else:
-            functions[self._name] = (model._compile_config, function)
+            functions[self._name] = (
+                backend.compile_config(model),
+                function,
+            )
 
     def _functions_of(self, model: Any) -> dict[str, tuple[Any, Any]]:
         state = vars(model).get("_sam")
