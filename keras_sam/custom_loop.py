@@ -5,16 +5,17 @@ from typing import Any
 from typing import NamedTuple
 
 import keras
+from keras import ops
 
 from keras_sam import backend
 from keras_sam import methods
 from keras_sam import schedules
-from keras_sam.engine import roles as kinds
-from keras_sam.engine.loss import Seen
-from keras_sam.engine.loss import StateScope
-from keras_sam.engine.two_passes import Climber
-from keras_sam.engine.two_passes import domain
+from keras_sam.engine import roles
+from keras_sam.engine.loss import Pass
+from keras_sam.engine.loss import run_pass
+from keras_sam.engine.two_passes import TwoPasses
 from keras_sam.methods.base import Method
+from keras_sam.types import Batch
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -94,74 +95,85 @@ def sharpness_aware_gradients(
             "rho", method.default_rho if rho is None else rho
         )
     variables = _checked_variables(variables)
-    passes = _FunctionPasses(loss_fn, variables)
-    weights = [backend.read(variable) for variable in variables]
-    positions = list(range(len(weights)))
-    climber = Climber(
-        passes,
+    two_passes = TwoPasses(
+        _FunctionLoss(loss_fn, variables),
         method,
-        weights,
-        [kinds.kind_by_name(variable) for variable in variables],
-        positions,
+        [roles.role_by_name(variable) for variable in variables],
+        list(range(len(variables))),
     )
     if state is None:
-        seen_by_method = domain(method, positions, positions)
-        state = method.initial_state([weights[i] for i in seen_by_method])
-    climb = climber.look_and_climb([], state, rho, None, None)
-    if climb.correction:
+        weights = [backend.read(variable) for variable in variables]
+        state = method.initial_state(weights)
+    result, inspection = two_passes(Batch(None, None, None), [], state, rho)
+    mean = result.mean
+    if mean.correction:
         raise ValueError(
             "`method` must leave the update to the optimizer; use `SAMModel` "
             f"for this one. Received: method={method!r}"
         )
-    for variable, value in zip(passes.written, climb.seen.state):
+    auxiliary, written = result.logs["auxiliary"], result.logs["written"]
+    for variable, value in written:
         variable.assign(value)
     return SharpnessAwareGradients(
-        [climb.gradients.get(i) for i in positions],
-        climb.loss,
-        climb.rise,
-        climb.seen.y_pred,
-        climb.method_state,
+        mean.gradients,
+        inspection.loss,
+        ops.cast(inspection.rise, "float32"),
+        auxiliary,
+        mean.method_state,
     )
 
 
-class _FunctionPasses:
-    """The passes of a loss function; stands in for `Passes`.
+class _FunctionLoss:
+    """The loss of a function of the user's own; stands in for `TrainingLoss`.
 
-    `Seen.y_pred` is the function's other result, and `Seen.state` the new
-    values of the variables that were written.
-
-    Attributes:
-        written: The variables that the first call wrote.
+    Its state are the variables that the function writes, whichever they are;
+    in place of logs there is what else the function returned.
     """
 
     def __init__(
         self, loss_fn: Callable[[], Any], variables: list[keras.Variable]
     ) -> None:
         self._loss_fn = loss_fn
-        self._variables = variables
-        self.written: list[keras.Variable] = []
-        self._is_first = True
+        self.variables = variables
 
-    def loss_at(
-        self, weights: Vector, state: list[Tensor]
-    ) -> tuple[Tensor, Seen]:
-        """Return the loss at `weights`."""
-        del state
-        with StateScope([*zip(self._variables, weights)]) as scope:
-            result = backend.draw_purely(self._loss_fn)
-        loss, auxiliary = (
-            result if isinstance(result, tuple) else (result, None)
+    def run(
+        self,
+        batch: Batch,
+        weights: Vector,
+        state: list[Tensor],
+        wanted: list[int],
+        loss_scale: Tensor | None,
+        leading: Batch | None = None,
+    ) -> Pass:
+        """Return a pass; see `run_pass`."""
+        del batch, leading
+
+        def function() -> tuple[Tensor, Any]:
+            result = self._loss_fn()
+            loss, auxiliary = (
+                result if isinstance(result, tuple) else (result, None)
+            )
+            return loss, (auxiliary, None)
+
+        return run_pass(
+            function, self.variables, weights, [], state, wanted, loss_scale
         )
-        updates = scope.updates()
-        if self._is_first:
-            self.written = [variable for variable, _ in updates]
-            self._is_first = False
-        return loss, Seen(auxiliary, [], [value for _, value in updates])
+
+    def update_metrics(
+        self, clean: Pass, batch: Batch
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        """Return what the function returned and wrote."""
+        del batch
+        auxiliary = {
+            "auxiliary": clean.auxiliary[0],
+            "written": clean.unlisted,
+        }
+        return auxiliary, []
 
 
 def _checked_method(method: str | Method) -> Method:
     method = methods.get(method)
-    if method.has_own("is_due") or method.has_own("statistic"):
+    if method.decides:
         raise ValueError(
             "`method` must be one that climbs at every step; use `SAMModel` "
             f"for this one. Received: method={method!r}"

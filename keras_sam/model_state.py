@@ -28,9 +28,7 @@ class SAMState:
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
-        room: On PyTorch, the memory of the perturbed weights.
-        built_for: On PyTorch, the metric of the loss that there was when the
-            model was last built.
+        built_for: On PyTorch, the `compile` that the model was last built for.
     """
 
     def __init__(self, settings: Any) -> None:
@@ -42,7 +40,6 @@ class SAMState:
         self.largest_batch = 0
         self.selected_for: list[int] | None = None
         self.selection: Any = None
-        self.room: Any = None
         self.built_for: Any = None
         self._memory_for: list[int] | None = None
 

@@ -10,8 +10,8 @@ import keras
 
 from keras_sam import backend
 from keras_sam import model_state
-from keras_sam.engine import roles as kinds
-from keras_sam.engine import two_passes as ascent
+from keras_sam.engine import roles
+from keras_sam.engine.two_passes import seen_by
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
 from keras_sam.trainers import Trainer
@@ -179,12 +179,9 @@ class SAMModel(Trainer):
     def build_method_state(self) -> None:
         """Create what the method remembers; the model must be built."""
         weights = self.trainable_variables
-        positions = ascent.domain(
-            self.sam.method,
-            list(range(len(weights))),
-            kinds.of_sam_model(self)[1],
-        )
-        self._sam.build([weights[i] for i in positions])
+        _, perturbed = roles.of_sam_model(self)
+        seen = seen_by(self.sam.method, len(weights), perturbed)
+        self._sam.build([weights[i] for i in seen])
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:

@@ -9,7 +9,7 @@ import keras
 
 from keras_sam import methods
 from keras_sam import schedules
-from keras_sam.engine import roles as kinds
+from keras_sam.engine import roles
 from keras_sam.types import Tensor
 
 _PERTURBATIONS = ("replica", "global")
@@ -30,7 +30,7 @@ class Settings:
         set_field = object.__setattr__
         set_field(self, "method", methods.get(self.method))
         set_field(self, "rho", _check_rho(self.rho, self.method.default_rho))
-        set_field(self, "perturb", kinds.check(_deserialized(self.perturb)))
+        set_field(self, "perturb", roles.check(_deserialized(self.perturb)))
         _check_perturbation(self.perturbation)
         _check_num_microbatches(self.num_microbatches)
         _check_ascent_fraction(self.ascent_fraction)
@@ -44,15 +44,26 @@ class Settings:
         return schedules.rho_at(self.rho, optimizer)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether no step has a second pass."""
+        return isinstance(self.rho, float) and self.rho == 0
+
+    @property
     def is_conditional(self) -> bool:
-        """Whether the iteration and the radius decide if a step climbs."""
-        return not isinstance(self.rho, float) or self.method.has_own("is_due")
+        """Whether the iteration and the radius decide on the second pass."""
+        method = self.method
+        return not isinstance(self.rho, float) or (
+            method.decides and not method.needs_statistic
+        )
 
     @property
     def has_control_flow(self) -> bool:
         """Whether a step branches or loops at run time."""
-        decides = self.is_conditional or self.method.has_own("statistic")
-        return decides or self.num_microbatches > 1
+        return not self.is_plain and (
+            self.is_conditional
+            or self.method.decides
+            or self.num_microbatches > 1
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, serialized."""

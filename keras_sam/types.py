@@ -10,8 +10,12 @@ Tensor: TypeAlias = Any
 Vector: TypeAlias = list[Tensor]
 """A point or direction in weight space: one tensor per variable."""
 
+Gradients: TypeAlias = list[Tensor | None]
+"""One for each trainable variable, `None` where a loss does not depend on it;
+sparse where the backend has sparse gradients."""
+
 State: TypeAlias = dict[str, Any]
-"""What a method remembers between steps: named tensors and vectors."""
+"""What a method stores between steps: named tensors and vectors."""
 
 
 class Weight(NamedTuple):
@@ -19,13 +23,13 @@ class Weight(NamedTuple):
 
     Attributes:
         value: Tensor of the variable's shape.
-        kind: `"kernel"` (of a dense, convolutional, recurrent or embedding
+        role: `"kernel"` (of a dense, convolutional, recurrent or embedding
             layer), `"bias"`, or, in normalization layers, `"scale"` or
             `"offset"`.
     """
 
     value: Tensor
-    kind: str
+    role: str
 
 
 class Batch(NamedTuple):

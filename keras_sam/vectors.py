@@ -5,37 +5,41 @@ float64. A square below about 1e-38 is zero there, so a vector whose norm is
 below about 1e-19 counts as the zero vector.
 """
 
-import math
-
 from keras import ops
 
 from keras_sam.backend import add
 from keras_sam.backend import dot
 from keras_sam.backend import scale
 from keras_sam.backend import scale_lazily
+from keras_sam.backend import scale_or_zero
 from keras_sam.backend import subtract
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-def mix(share: Tensor, first: Vector, second: Vector) -> Vector:
+def interpolate(share: Tensor, first: Vector, second: Vector) -> Vector:
     """Return `share * first + (1 - share) * second`, in `first`'s dtypes."""
     return add(scale(share, first), scale(1 - share, second))
 
 
-def quotient(vector: Vector, direction: Vector) -> Tensor:
-    """Return how much of `direction` is in `vector`, 0 if it is zero."""
+def projection_coefficient(vector: Vector, direction: Vector) -> Tensor:
+    """Return how much of `direction` is in `vector`.
+
+    0 if the direction has no length, or none that is finite.
+    """
     square = dot(direction, direction)
-    is_zero = square == 0
-    return dot(vector, direction) / ops.where(is_zero, 1.0, square)
+    has_length = ops.logical_and(square > 0, ops.isfinite(square))
+    product = dot(vector, direction) / ops.where(has_length, square, 1.0)
+    return ops.where(has_length, product, 0.0)
 
 
 def orthogonal(vector: Vector, direction: Vector) -> Vector:
     """Return the part of `vector` orthogonal to `direction`.
 
-    All of `vector` where `direction` is zero.
+    All of `vector` where `direction` has no length, or none that is finite.
     """
-    return subtract(vector, scale(quotient(vector, direction), direction))
+    coefficient = projection_coefficient(vector, direction)
+    return subtract(vector, scale_or_zero(coefficient, direction))
 
 
 def multiply(first: Vector, second: Vector) -> Vector:
@@ -51,25 +55,24 @@ def norm(vector: Vector) -> Tensor:
 def with_norm(length: Tensor, vector: Vector) -> Vector:
     """Return the vector of norm `length` in the direction of `vector`.
 
-    The zero vector stays zero. A vector with a non-finite element, or whose
-    norm overflows, gives non-finite elements, so that nobody mistakes it for a
-    small one.
+    Zero where `vector` has no length, or none that is finite: so a gradient
+    that overflows perturbs nothing.
     """
-    return scale(_factor(length, vector), vector)
+    return scale_or_zero(_factor(length, vector), vector)
 
 
-def along(length: Tensor, vector: Vector) -> Vector:
+def with_norm_lazily(length: Tensor, vector: Vector) -> Vector:
     """Return `with_norm(length, vector)`, to be added to the weights.
 
-    With PyTorch the elements are computed each time that they are looked at.
+    With PyTorch the elements are computed each time that they are read.
     """
     return scale_lazily(_factor(length, vector), vector)
 
 
 def _factor(length: Tensor, vector: Vector) -> Tensor:
     size = norm(vector)
-    is_zero = size == 0
+    has_length = ops.logical_and(size > 0, ops.isfinite(size))
     length = ops.convert_to_tensor(length, size.dtype)
-    quotient = length / ops.where(is_zero, 1.0, size)
-    quotient = ops.where(ops.isfinite(size), quotient, math.nan)
-    return ops.where(is_zero, 0.0, quotient)
+    # A division by zero would be differentiated, and warned of.
+    factor = length / ops.where(has_length, size, 1.0)
+    return ops.where(has_length, factor, 0.0)

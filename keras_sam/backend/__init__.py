@@ -34,6 +34,17 @@ Private Keras names that this folder relies on, each covered by
 
 import keras
 
+from keras_sam.backend.common import as_sparse_as
+from keras_sam.backend.common import densify
+from keras_sam.backend.common import draw_purely
+from keras_sam.backend.common import mean_over_replicas
+from keras_sam.backend.common import num_replicas
+from keras_sam.backend.common import perturbed_weights
+from keras_sam.backend.common import read
+from keras_sam.backend.common import stored_values
+from keras_sam.backend.common import sum_in_turn
+from keras_sam.backend.common import unlisted_state
+from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.keras_private import Functional
 from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import as_default
@@ -45,7 +56,6 @@ from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import get_stateless_scope
-from keras_sam.backend.keras_private import global_seed_variables
 from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import layout
 from keras_sam.backend.keras_private import logs_as_list
@@ -56,56 +66,20 @@ from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss
 from keras_sam.backend.keras_private import unscale_loss_for_distribution
+from keras_sam.backend.vectors import add
+from keras_sam.backend.vectors import dot
+from keras_sam.backend.vectors import scale
+from keras_sam.backend.vectors import scale_lazily
+from keras_sam.backend.vectors import scale_or_zero
+from keras_sam.backend.vectors import subtract
 
+# What a backend does in a way of its own replaces what is common to all.
 if keras.backend.backend() == "tensorflow":
-    from keras_sam.backend.tensorflow.autodiff import cond
-    from keras_sam.backend.tensorflow.autodiff import densify
-    from keras_sam.backend.tensorflow.autodiff import draw_purely
-    from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
-    from keras_sam.backend.tensorflow.autodiff import num_replicas
-    from keras_sam.backend.tensorflow.autodiff import read
-    from keras_sam.backend.tensorflow.autodiff import scan
-    from keras_sam.backend.tensorflow.autodiff import shared_size
-    from keras_sam.backend.tensorflow.autodiff import traced_once
-    from keras_sam.backend.tensorflow.autodiff import value_and_gradients
-    from keras_sam.backend.vectors import add
-    from keras_sam.backend.vectors import dot
-    from keras_sam.backend.vectors import scale
-    from keras_sam.backend.vectors import scale_lazily
-    from keras_sam.backend.vectors import subtract
+    from keras_sam.backend.tensorflow import *  # noqa: F403
 elif keras.backend.backend() == "jax":
-    from keras_sam.backend.jax.autodiff import cond
-    from keras_sam.backend.jax.autodiff import densify
-    from keras_sam.backend.jax.autodiff import draw_purely
-    from keras_sam.backend.jax.autodiff import mean_over_replicas
-    from keras_sam.backend.jax.autodiff import num_replicas
-    from keras_sam.backend.jax.autodiff import read
-    from keras_sam.backend.jax.autodiff import scan
-    from keras_sam.backend.jax.autodiff import shared_size
-    from keras_sam.backend.jax.autodiff import traced_once
-    from keras_sam.backend.jax.autodiff import value_and_gradients
-    from keras_sam.backend.vectors import add
-    from keras_sam.backend.vectors import dot
-    from keras_sam.backend.vectors import scale
-    from keras_sam.backend.vectors import scale_lazily
-    from keras_sam.backend.vectors import subtract
+    from keras_sam.backend.jax import *  # noqa: F403
 elif keras.backend.backend() == "torch":
-    from keras_sam.backend.torch.autodiff import cond
-    from keras_sam.backend.torch.autodiff import densify
-    from keras_sam.backend.torch.autodiff import mean_over_replicas
-    from keras_sam.backend.torch.autodiff import num_replicas
-    from keras_sam.backend.torch.autodiff import read
-    from keras_sam.backend.torch.autodiff import scan
-    from keras_sam.backend.torch.autodiff import shared_size
-    from keras_sam.backend.torch.autodiff import traced_once
-    from keras_sam.backend.torch.autodiff import value_and_gradients
-    from keras_sam.backend.torch.random import draw_purely
-    from keras_sam.backend.torch.random import global_seed_variables
-    from keras_sam.backend.torch.vectors import add
-    from keras_sam.backend.torch.vectors import dot
-    from keras_sam.backend.torch.vectors import scale
-    from keras_sam.backend.torch.vectors import scale_lazily
-    from keras_sam.backend.torch.vectors import subtract
+    from keras_sam.backend.torch import *  # noqa: F403
 else:
     raise NotImplementedError(
         "keras_sam runs on the TensorFlow, JAX and PyTorch backends of Keras. "

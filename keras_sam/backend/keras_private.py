@@ -54,27 +54,34 @@ def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._flatten_layers())
 
 
-def global_seed_variables() -> list[keras.Variable]:
-    """Return the state of the generator that unseeded random ops draw from.
-
-    None on JAX, where a train step must not draw from it.
-    """
-    if keras.backend.backend() == "jax":
-        return []
-    generator = global_state.get_global_attribute("global_seed_generator")
-    return [] if generator is None else [generator.state]
-
-
 def made_global_seed_variable() -> keras.Variable:
     """Return the state of the generator for unseeded random ops, made now.
 
-    Keras would make it in the middle of a pass, seeded from Python's, which is
-    left as it was.
+    Keras would make it in the middle of a pass, where no variable can be made,
+    seeded from Python's generator, which is left as it was.
     """
     before = random.getstate()
     generator = global_seed_generator()
     random.setstate(before)
     return generator.state
+
+
+def unlisted_variables(model: keras.Model) -> list[keras.Variable]:
+    """Return variables of a model that its own lists leave out.
+
+    That is the running mean of the loss where `metrics` is a property of the
+    user's own, and what a layer keeps as an attribute, as a stateful recurrent
+    layer keeps its states.
+    """
+    kept = [
+        leaf
+        for layer in model._flatten_layers()
+        for value in vars(layer).values()
+        if isinstance(value, (keras.Variable, list, tuple))
+        for leaf in keras.tree.flatten(value)
+        if isinstance(leaf, keras.Variable) and not leaf.trainable
+    ]
+    return [*model._loss_tracker.variables, *kept]
 
 
 def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:

@@ -28,7 +28,18 @@ def scale(factor: Tensor, vector: Vector) -> Vector:
     ]
 
 
-scale_lazily = scale
+def scale_or_zero(factor: Tensor, vector: Vector) -> Vector:
+    """Return `factor * vector`, zero if the factor is, whatever the vector.
+
+    A product would be NaN where the vector is infinite.
+    """
+    return [
+        ops.where(ops.equal(factor, 0), ops.zeros_like(t), product)
+        for t, product in zip(vector, scale(factor, vector))
+    ]
+
+
+scale_lazily = scale_or_zero
 """For what is to be added: a compiler does both in one operation."""
 
 

@@ -14,7 +14,7 @@ from keras_sam.diagnosis.verification import check_effect
 from keras_sam.diagnosis.verification import relative_size
 from keras_sam.engine.loss import state_variables
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Climb
+from keras_sam.engine.two_passes import Inspection
 from keras_sam.sam_model import SAMModel
 
 LEAST_RISE = 0.001
@@ -102,17 +102,17 @@ def suggest_rho(
     ladder = _ladder(model, rhos)
     state = [backend.read(variable) for variable in state_variables(model)]
     step = Step(model, batch)
-    climbs = [step.probe(state, rho) for rho in ladder]
-    check_effect(model, climbs[-1])
-    rises = [_relative_rise(climb) for climb in climbs]
+    inspections = [step.inspect(state, rho) for rho in ladder]
+    check_effect(model, inspections[-1])
+    rises = [_relative_rise(i) for i in inspections]
     rho, reason = _choose(ladder, rises)
     _warn_of(model, step, state)
     return RhoSuggestion(
         method=type(model.sam.method).__name__,
-        loss=float(climbs[0].loss),
+        loss=float(inspections[0].loss),
         rhos=tuple(ladder),
         rises=tuple(rises),
-        relative_sizes=tuple(relative_size(model, c) for c in climbs),
+        relative_sizes=tuple(relative_size(model, i) for i in inspections),
         rho=rho,
         reason=reason,
     )
@@ -130,9 +130,9 @@ def _ladder(model: SAMModel, rhos: Sequence[float] | None) -> list[float]:
     return ladder
 
 
-def _relative_rise(climb: Climb) -> float:
-    loss = abs(float(climb.loss))
-    return float(climb.rise) / loss if loss else math.inf
+def _relative_rise(inspection: Inspection) -> float:
+    loss = abs(float(inspection.loss))
+    return float(inspection.rise) / loss if loss else math.inf
 
 
 def _choose(ladder: list[float], rises: list[float]) -> tuple[float, str]:
@@ -163,7 +163,7 @@ def _warn_of(model: SAMModel, step: Step, state: list[Any]) -> None:
     rho = float(keras.ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
     if not rho > 0:
         return
-    rise = _relative_rise(step.probe(state, rho))
+    rise = _relative_rise(step.inspect(state, rho))
     if rise < LEAST_RISE or rise > LARGEST_RISE:
         extent = "less than 0.1 %" if rise < LEAST_RISE else "more than 100 %"
         warnings.warn(

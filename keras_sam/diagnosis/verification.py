@@ -10,12 +10,13 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
+from keras_sam.engine import roles
 from keras_sam.engine.loss import state_variables
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Climb
-from keras_sam.engine.two_passes import Gradients
+from keras_sam.engine.two_passes import Inspection
 from keras_sam.sam_model import SAMModel
 from keras_sam.types import Batch
+from keras_sam.types import Vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +102,10 @@ def verify(
             f"plain one. Received: rho={model.sam.rho!r}"
         )
     state = [backend.read(v) for v in state_variables(model)]
-    climb = Step(model, batch).probe(state, rho)
-    check_effect(model, climb)
-    return _summary(model, climb, rho)
+    step = Step(model, batch)
+    inspection = step.inspect(state, rho)
+    check_effect(model, inspection)
+    return _summary(model, step, inspection, rho)
 
 
 def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
@@ -145,26 +147,26 @@ def _check(model: Any) -> None:
         )
 
 
-def check_effect(model: SAMModel, climb: Climb) -> None:
+def check_effect(model: SAMModel, inspection: Inspection) -> None:
     """Check that the perturbation is more than nothing.
 
     Raises:
         ValueError: With the reason, if it is not.
     """
-    size = _norm(climb.perturbation)
-    if not np.isfinite(size):
+    clean = [g for g in inspection.clean_gradients if g is not None]
+    if model.sam.method.needs_gradients and not np.isfinite(_norm(clean)):
         raise ValueError(
             "The gradient at w is not finite, so that no step can be made. "
-            f"Received: a perturbation of norm {size}"
+            f"Received: a gradient of norm {_norm(clean)}"
         )
-    if size == 0:
+    if _norm(inspection.perturbation) == 0:
         raise ValueError(
             "SAM has no effect: the perturbation is zero, because the loss "
             "does not depend on the perturbed variables on this batch, or its "
-            "gradient (for a method with momentum: its memory) is zero. "
+            "gradient (for a method with momentum: its state) is zero. "
             f"Received: perturb={model.sam.perturb!r}"
         )
-    relative = relative_size(model, climb)
+    relative = relative_size(model, inspection)
     if relative < np.finfo("float32").eps:
         raise ValueError(
             "SAM has no effect: the perturbation is lost in the rounding of "
@@ -173,36 +175,45 @@ def check_effect(model: SAMModel, climb: Climb) -> None:
         )
 
 
-def relative_size(model: SAMModel, climb: Climb) -> float:
+def relative_size(model: SAMModel, inspection: Inspection) -> float:
     """Return the norm of the perturbation over that of what it moves."""
-    weights = [_weight(model, i).ravel() for i in climb.perturbation]
-    return _quotient(_norm(climb.perturbation), np.concatenate(weights))
+    _, perturbed = roles.of_sam_model(model)
+    weights = [_weight(model, i).ravel() for i in perturbed]
+    return _quotient(_norm(inspection.perturbation), np.concatenate(weights))
 
 
-def _summary(model: SAMModel, climb: Climb, rho: float) -> Verification:
+def _summary(
+    model: SAMModel, step: Step, inspection: Inspection, rho: float
+) -> Verification:
     weights = model.trainable_variables
-    perturbed = [weights[i] for i in climb.perturbation]
-    loss = float(climb.loss)
+    _, perturbed = roles.of_sam_model(model)
+    moved = dict(zip(step.two_passes.seen, inspection.perturbation))
+    loss = float(inspection.loss)
     return Verification(
         rho=rho,
         loss=loss,
-        perturbed_loss=loss + float(climb.rise),
-        perturbation_norm=_norm(climb.perturbation),
+        perturbed_loss=loss + float(inspection.rise),
+        perturbation_norm=_norm(inspection.perturbation),
         relative_sizes={
-            weights[i].path: _quotient(_norm({i: e}), _weight(model, i))
-            for i, e in climb.perturbation.items()
+            weights[i].path: _quotient(_norm([moved[i]]), _weight(model, i))
+            for i in perturbed
         },
-        angle=_angle(model, climb),
-        num_perturbed=sum(math.prod(v.shape) for v in perturbed),
+        angle=_angle(model, step, inspection),
+        num_perturbed=sum(math.prod(weights[i].shape) for i in perturbed),
         num_weights=sum(math.prod(v.shape) for v in weights),
     )
 
 
-def _angle(model: SAMModel, climb: Climb) -> float:
+def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
     if not model.sam.method.needs_gradients:
         return math.nan
-    first = _unit(climb.clean_gradients, climb)
-    second = _unit(climb.perturbed_gradients, climb)
+    first, second = (
+        _unit(model, step, step.two_passes.for_method(gradients))
+        for gradients in (
+            inspection.clean_gradients,
+            inspection.perturbed_gradients,
+        )
+    )
     # Unlike the arc cosine, exact for small angles; `nan` for a zero vector.
     half = math.atan2(
         np.linalg.norm(first - second), np.linalg.norm(first + second)
@@ -210,16 +221,21 @@ def _angle(model: SAMModel, climb: Climb) -> float:
     return math.degrees(2 * half)
 
 
-def _unit(gradients: Gradients, climb: Climb) -> Any:
+def _unit(model: SAMModel, step: Step, gradients: Vector) -> Any:
     """Return the direction over the perturbed weights, a float64 vector."""
-    arrays = [ops.convert_to_numpy(gradients[i]) for i in climb.perturbation]
-    vector = np.concatenate([a.astype("float64").ravel() for a in arrays])
+    _, perturbed = roles.of_sam_model(model)
+    arrays = [
+        ops.convert_to_numpy(gradient).astype("float64").ravel()
+        for i, gradient in zip(step.two_passes.seen, gradients)
+        if i in perturbed
+    ]
+    vector = np.concatenate(arrays)
     norm = np.linalg.norm(vector)
     return vector / norm if norm else np.full_like(vector, np.nan)
 
 
-def _norm(gradients: Gradients) -> float:
-    return float(vectors.norm(list(gradients.values())))
+def _norm(vector: Vector) -> float:
+    return float(vectors.norm(list(vector)))
 
 
 def _weight(model: SAMModel, position: int) -> Any:

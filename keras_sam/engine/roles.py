@@ -7,14 +7,14 @@ import keras
 
 from keras_sam import backend
 
-_PERTURBED_KINDS = {
+_PERTURBED_ROLES = {
     "all": ("kernel", "bias", "scale", "offset"),
     "no_norm_no_bias": ("kernel",),
     "norm_only": ("scale", "offset"),
 }
 
 
-def kinds(model: keras.Model) -> list[str]:
+def roles(model: keras.Model) -> list[str]:
     """Return what each trainable variable of the model is for.
 
     Returns:
@@ -26,7 +26,7 @@ def kinds(model: keras.Model) -> list[str]:
     found = {}
     for layer in backend.flatten_layers(model):
         for variable in _own_weights(layer):
-            found[id(variable)] = _kind(layer, variable)
+            found[id(variable)] = _role(layer, variable)
     return [found[id(variable)] for variable in model.trainable_variables]
 
 
@@ -47,8 +47,8 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
     if callable(perturb):
         selected = [bool(perturb(v)) for v in model.trainable_variables]
     else:
-        wanted = _PERTURBED_KINDS[perturb]
-        selected = [kind in wanted for kind in kinds(model)]
+        wanted = _PERTURBED_ROLES[perturb]
+        selected = [role in wanted for role in roles(model)]
     positions = [i for i, chosen in enumerate(selected) if chosen]
     if not positions:
         paths = ", ".join(v.path for v in model.trainable_variables[:8])
@@ -61,7 +61,7 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
 
 
 def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
-    """Return `kinds` and `perturbed` of a `SAMModel`.
+    """Return `roles` and `perturbed` of a `SAMModel`.
 
     They are found once for its weights: an eager step would walk over the
     layers for longer than small networks take to compute.
@@ -70,7 +70,7 @@ def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
     weights = [id(variable) for variable in model.trainable_variables]
     if state.selected_for != weights:
         state.selected_for = weights
-        state.selection = kinds(model), perturbed(model, model.sam.perturb)
+        state.selection = roles(model), perturbed(model, model.sam.perturb)
     return state.selection
 
 
@@ -80,9 +80,9 @@ def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
     Raises:
         ValueError: If it is neither.
     """
-    if callable(perturb) or perturb in _PERTURBED_KINDS:
+    if callable(perturb) or perturb in _PERTURBED_ROLES:
         return perturb
-    names = ", ".join(f'"{name}"' for name in _PERTURBED_KINDS)
+    names = ", ".join(f'"{name}"' for name in _PERTURBED_ROLES)
     raise ValueError(
         f"`perturb` must be {names} or a callable that takes a variable and "
         f"returns a boolean. Received: perturb={perturb!r}"
@@ -98,7 +98,7 @@ def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
     return [v for v in layer.weights if id(v) not in inside]
 
 
-def kind_by_name(variable: keras.Variable) -> str:
+def role_by_name(variable: keras.Variable) -> str:
     """Return what a variable is for, as far as its name tells."""
     if variable.name in ("gamma", "scale"):
         return "scale"
@@ -111,7 +111,7 @@ def _is_bias(name: str) -> bool:
     return name == "bias" or name.endswith("_bias")
 
 
-def _kind(layer: keras.Layer, variable: keras.Variable) -> str:
+def _role(layer: keras.Layer, variable: keras.Variable) -> str:
     name = variable.name
     if "Norm" in type(layer).__name__:
         return "offset" if name in ("beta", "bias", "offset") else "scale"

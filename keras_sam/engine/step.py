@@ -1,33 +1,48 @@
-"""One sharpness-aware step, and what it leaves behind."""
+"""One step: sharp or plain, and what it reports."""
 
-import math
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.engine import parts as microbatches
-from keras_sam.engine import roles as kinds
-from keras_sam.engine.device_groups import ShardClimber
-from keras_sam.engine.device_groups import ShardPasses
-from keras_sam.engine.device_groups import Shards
-from keras_sam.engine.loss import Passes
-from keras_sam.engine.loss import Rows
-from keras_sam.engine.loss import Seen
-from keras_sam.engine.loss import set_masks
-from keras_sam.engine.loss import take
-from keras_sam.engine.loss import take_at
-from keras_sam.engine.skipping import unless_skipped
-from keras_sam.engine.two_passes import Climb
-from keras_sam.engine.two_passes import Climber
-from keras_sam.engine.two_passes import Gradients
-from keras_sam.engine.two_passes import Look
-from keras_sam.engine.two_passes import Outcome
+from keras_sam.engine import roles
+from keras_sam.engine.loss import PassScope
+from keras_sam.engine.loss import TrainingLoss
+from keras_sam.engine.loss import batch_size
+from keras_sam.engine.loss import leading_examples
+from keras_sam.engine.parts import OneAfterAnother
+from keras_sam.engine.parts import PartFunction
+from keras_sam.engine.parts import Whole
+from keras_sam.engine.two_passes import Inspection
+from keras_sam.engine.two_passes import Mean
+from keras_sam.engine.two_passes import PartResult
+from keras_sam.engine.two_passes import TwoPasses
+from keras_sam.engine.update import unless_skipped
 from keras_sam.types import Batch
+from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
+from keras_sam.validation import check_batch_size
+
+
+class StepResult(NamedTuple):
+    """What a step hands to the optimizer and to `fit`.
+
+    Attributes:
+        gradients: `Gradients`, scaled as the optimizer's `scale_loss` scales.
+        correction: `Gradients` to subtract, times the learning rate, past the
+            optimizer; empty for none.
+        state: New values of `state_variables`.
+        logs: What `keras.Model` logs, and `sharpness`.
+    """
+
+    gradients: Gradients
+    correction: Gradients
+    state: list[Tensor]
+    logs: dict[str, Tensor]
 
 
 class Step:
@@ -36,364 +51,316 @@ class Step:
     Args:
         model: A compiled, built `SAMModel`.
         batch: `Batch`.
-        shards: The parts of the batch on groups of devices, each to be
-            perturbed by its own gradient; `None` for one perturbation.
-        compiled: Calls a function that reads no variables, has no conditional
-            or loop, and that replicas run without talking to each other, and
-            returns what it returns. `None` to call such functions like any
-            other.
+        device_groups: Takes the way in which the parts of a group's examples
+            are averaged, and returns that of the whole batch; `None` for one
+            group.
+        compiled: Calls a function that has no conditional or loop, and in
+            which replicas do not communicate, and returns what it returns.
+            `None` to call such functions like any other.
     """
 
     def __init__(
         self,
         model: keras.Model,
         batch: Batch,
-        shards: Shards | None = None,
+        device_groups: Callable[[Any], Any] | None = None,
         compiled: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
-        self.model = model
-        self.settings = model.sam
-        self.passes = Passes(model, batch)
-        arguments = (
-            [backend.read(v) for v in self.passes.trainable_variables],
-            *kinds.of_sam_model(model),
+        self._model = model
+        self._batch = batch
+        self._settings = model.sam
+        self._method = model.sam.method
+        call = compiled or _call
+        self._call = call
+        is_global = self._settings.perturbation == "global"
+        if is_global or self._method.needs_statistic:
+            # Replicas communicate between the passes, each of them compiled.
+            self._call = _call
+        else:
+            call = _call
+        self._loss = TrainingLoss(model)
+        self.state_variables = self._loss.state_variables
+        self.two_passes = TwoPasses(
+            self._loss,
+            self._method,
+            *roles.of_sam_model(model),
             backend.loss_scale(model.optimizer),
+            self._settings.ascent_fraction,
+            is_global,
+            call,
         )
-        self.climber = Climber(
-            self.passes,
-            self.settings.method,
-            *arguments,
-            self.settings.perturbation == "global",
-        )
-        self.sharp_climber = self.climber
-        if shards is not None:
-            self.sharp_climber = ShardClimber(
-                ShardPasses(model, batch, shards),
-                self.settings.method,
-                *arguments,
-            )
-        self.method = model.sam.method
-        self._optimizer = model.optimizer
+        self._parts: Any = Whole()
+        if self._settings.num_microbatches > 1:
+            self._parts = OneAfterAnother(self._settings.num_microbatches)
+        if device_groups is not None:
+            self._parts = device_groups(self._parts)
+        self._rho = self._settings.rho_at(model.optimizer)
         self._iterations = ops.convert_to_tensor(model.optimizer.iterations)
-        self._rho = self.settings.rho_at(model.optimizer)
-        self.call = compiled or _call
-        is_global = self.settings.perturbation == "global"
-        if is_global or self.method.has_own("statistic"):
-            # Replicas talk between the passes, each of which is compiled.
-            self.climber.call, self.call = self.call, _call
-        self._memory = model._sam.memory
         self._positions = {
-            id(variable): i
-            for i, variable in enumerate(self.passes.state_variables)
+            id(variable): i for i, variable in enumerate(self.state_variables)
         }
 
-    def run(self, state: list[Tensor]) -> Outcome:
+    def run(self, state: list[Tensor]) -> StepResult:
         """Return what the step does from `state`."""
-        outcome = self._run(state)
-        new = (self.method_state(outcome.state), outcome.correction)
-        no_correction = keras.tree.map_structure(
-            ops.zeros_like, outcome.correction
+        before = self.method_state(state)
+        result = self._sharp_or_plain(state, before)
+        mean = result.mean
+        after, correction = unless_skipped(
+            self._model.optimizer,
+            mean.gradients,
+            backend.mean_over_replicas((mean.method_state, mean.correction)),
+            before,
         )
-        remembered, correction = unless_skipped(
-            self._optimizer,
-            outcome.gradients,
-            backend.mean_over_replicas(new),
-            (self.method_state(state), no_correction),
-        )
-        return outcome._replace(
-            state=self.with_method_state(outcome.state, remembered),
-            correction=correction,
-        )
+        state = self._with_method_state(result.state, after)
+        logs, state = self._report(result, state)
+        return StepResult(mean.gradients, correction, state, logs)
 
-    def _run(self, state: list[Tensor]) -> Outcome:
-        rho = self._rho
-        if _is_always_zero(rho):
-            return self.one_pass(state)
-        is_active = self.method.is_due(self._iterations)
-        if not isinstance(rho, float):
-            is_active = ops.logical_and(rho > 0, is_active)
-        return self.either(
-            is_active,
-            lambda: self._two_passes(state, rho),
-            lambda: self.one_pass(state),
-            self.method_state(state),
-            rho,
-        )
-
-    def one_pass(self, state: list[Tensor]) -> Outcome:
-        """Return what a plain step on the whole batch does."""
-
-        def stay() -> Outcome:
-            look = self.climber.look(state, None, self.climber.everything)
-            return self._stay(look, self.method_state(state))
-
-        return self.call(stay)
-
-    def _stay(self, look: Look, remembered: State) -> Outcome:
-        clean = self.climber.in_domain(look.gradients)
-        logs, state = self.passes.report(
-            look.seen, self.passes.batch, look.loss
-        )
-        following = self.method.next_state(clean, None, remembered)
-        return Outcome(
-            look.gradients,
-            self._no_correction(clean),
-            self.with_method_state(state, following),
-            logs,
-        )
-
-    def _two_passes(self, state: list[Tensor], rho: Tensor) -> Outcome:
-        if self.settings.num_microbatches > 1:
-            return microbatches.run(self, state, rho)
-        if self.method.has_own("statistic"):
-            return self._two_passes_if_decided(state, rho)
-
-        def climb() -> Outcome:
-            leading = self._leading_of_batch()
-            climb = self.sharp_climber.look_and_climb(
-                state, self.method_state(state), rho, leading, None
-            )
-            return self.outcome_of(climb, leading)
-
-        return self.call(climb)
-
-    def probe(self, state: list[Tensor], rho: Tensor) -> Climb:
-        """Do both passes on the batch as a whole, to look at them.
+    def inspect(self, state: list[Tensor], rho: Tensor) -> Inspection:
+        """Do both passes on the batch as one part.
 
         Args:
             state: Values of `state_variables`.
             rho: Scalar > 0.
 
         Returns:
-            `Climb`, its loss and rise those of the examples that the
-            perturbation is computed from; exact for a method of one pass too.
+            `Inspection`, exact for a method of one pass too.
         """
-        weights = self.climber.weights
-        self.climber.is_watched = True
-        leading = self._leading_of_batch()
-        climb = self.climber.look_and_climb(
-            state, self.method_state(state), rho, leading, None
+        two_passes = self.two_passes
+        _, found = two_passes(
+            self._batch, state, self.method_state(state), rho
         )
-        if not self.method.needs_gradients:
-            loss, _ = self.passes.loss_at(weights, state)
-            return climb._replace(loss=loss, rise=climb.loss - loss)
-        if leading is None:
-            return climb
-        batch = take(self.passes.batch, leading)
-        loss, _ = self.passes.loss(weights, climb.seen, batch)
-        return climb._replace(loss=loss)
-
-    def _two_passes_if_decided(
-        self, state: list[Tensor], rho: Tensor
-    ) -> Outcome:
-        leading = self._leading_of_batch()
-        climber = self.sharp_climber
-        look = climber.look(state, leading, climber.everything)
-        is_active, remembered = self.decide(
-            climber.method.statistic(climber.in_domain(look.gradients)), state
-        )
-
-        def climb() -> Outcome:
-            climb = climber.climb(look, state, remembered, rho, None)
-            return self.outcome_of(climb, leading)
-
-        def stay() -> Outcome:
-            whole = climber.merged(look)
-            if leading is not None:
-                whole = self.climber.look(state, None, self.climber.everything)
-            return self._stay(whole, remembered)
-
-        return self.either(is_active, climb, stay, remembered, rho)
-
-    def decide(
-        self, statistic: Tensor, state: list[Tensor]
-    ) -> tuple[Tensor, State]:
-        """Return whether there is a second pass, and what to remember."""
-        return self.method.decide(
-            backend.mean_over_replicas(statistic),
-            self._iterations,
-            self.method_state(state),
-        )
-
-    def _leading_of_batch(self) -> Rows | None:
-        whole = Rows(0, self.sharp_climber.passes.batch_size, 1.0)
-        leading = self.leading(whole)
-        return None if leading is whole else leading
-
-    def leading(self, rows: Rows) -> Rows:
-        """Return the first `ascent_fraction` of some rows, at least one."""
-        fraction = self.settings.ascent_fraction
-        if fraction == 1 or not self.method.needs_gradients:
-            return rows
-        if isinstance(rows.size, int):
-            size = math.ceil(fraction * rows.size - _ROUNDING)
-        else:
-            size = fraction * ops.cast(rows.size, "float32") - _ROUNDING
-            size = ops.cast(ops.ceil(size), rows.size.dtype)
-        gain = ops.cast(rows.size, "float32") / ops.cast(size, "float32")
-        return Rows(rows.start, size, rows.gain * gain)
-
-    def outcome_of(self, climb: Climb, rows: Rows | None) -> Outcome:
-        """Return the outcome of one climb, the first pass over `rows`."""
-        if rows is None:
-            logs, state = self.passes.report(
-                climb.seen, self.passes.batch, climb.loss, climb.rise
-            )
-        else:
-            logs, state = self.report_of_rows(
-                climb.seen,
-                self.sharp_climber.passes.positions(
-                    ops.expand_dims(ops.arange(rows.size), 0)
-                ),
-                climb.rise,
-            )
-        state = self.with_method_state(state, climb.method_state)
-        return Outcome(climb.gradients, climb.correction, state, logs)
-
-    def report_of_rows(
-        self, seen: Seen, index: Tensor, rise: Tensor
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return logs and state where the first pass saw the rows at `index`.
-
-        Their loss is evaluated once more, as that of a batch of their own,
-        with the masks and the state that it then updates.
-        """
-        weights = self.climber.weights
-        if self.passes.has_masks:
-            masks = self.passes.masks(weights, seen.state)
-            set_masks(seen.y_pred, take_at(masks, index))
-        batch = take_at(self.passes.batch, index)
-        loss, state = self.passes.loss(weights, seen, batch)
-        return self.passes.report(seen._replace(state=state), batch, loss, rise)
+        if self._method.needs_gradients:
+            return found
+        clean = two_passes.clean_pass(self._batch, state, [])
+        return found._replace(loss=clean.loss, rise=found.loss - clean.loss)
 
     def method_state(self, state: list[Tensor]) -> State:
-        """Return what the method remembers, out of the whole state."""
+        """Return what the method stores, out of the whole state."""
         return keras.tree.map_structure(
-            lambda variable: state[self._positions[id(variable)]], self._memory
+            lambda variable: state[self._positions[id(variable)]],
+            self._model._sam.memory,
         )
 
-    def with_method_state(
-        self, state: list[Tensor], remembered: State
+    def _sharp_or_plain(
+        self, state: list[Tensor], method_state: State
+    ) -> PartResult:
+        method, rho = self._method, self._rho
+        is_sharp: Tensor = isinstance(rho, float) or rho > 0
+        if method.decides and not method.needs_statistic:
+            is_due, method_state = method.decide(
+                self._iterations, None, method_state
+            )
+            is_sharp = _both(is_sharp, is_due)
+        sharp = self._sharp
+        if method.needs_statistic:
+            sharp = self._sharp_if_decided
+        result = self._one_of(
+            is_sharp,
+            lambda: sharp(state, method_state),
+            lambda: self._plain(state, method_state),
+        )
+        if is_sharp is True or not method.reuses:
+            return result
+        is_reused = ops.logical_and(rho > 0, ops.logical_not(is_sharp))
+        return self._reused(is_reused, result, method_state)
+
+    def _sharp(self, state: list[Tensor], method_state: State) -> PartResult:
+        """Return the mean over the parts of the batch of both passes."""
+
+        def part(batch: Batch, state: list[Tensor]) -> PartResult:
+            return self._call(
+                lambda: self.two_passes(batch, state, method_state, self._rho)[
+                    0
+                ]
+            )
+
+        check_batch_size(self._model, batch_size(self._batch))
+        return self._dense(self._mean_over_parts(part, state))
+
+    def _mean_over_parts(
+        self, function: PartFunction, state: list[Tensor]
+    ) -> PartResult:
+        return self._parts.mean(
+            function, self._batch, state, self.state_variables
+        )
+
+    def _plain(self, state: list[Tensor], method_state: State) -> PartResult:
+        """Return what one pass over the whole batch gives."""
+        return self._dense(
+            self._call(
+                lambda: self.two_passes.plain(self._batch, state, method_state)
+            )
+        )
+
+    def _sharp_if_decided(
+        self, state: list[Tensor], method_state: State
+    ) -> PartResult:
+        """Return a sharp or a plain step, as the gradients at w decide.
+
+        A batch that is one part needs no pass for the decision alone.
+        """
+        two_passes = self.two_passes
+        fraction = self._settings.ascent_fraction
+        is_whole = isinstance(self._parts, Whole)
+        if not is_whole:
+            is_sharp, method_state = self._decide(
+                self._mean_statistic(state), method_state
+            )
+            return self._one_of(
+                is_sharp,
+                lambda: self._sharp(state, method_state),
+                lambda: self._plain(state, method_state),
+            )
+        leading = leading_examples(self._batch, fraction)
+        clean = two_passes.clean_pass(
+            leading or self._batch, state, two_passes.everything
+        )
+        is_sharp, method_state = self._decide(
+            self._method.statistic(two_passes.for_method(clean.gradients)),
+            method_state,
+        )
+
+        def plain() -> PartResult:
+            if leading is not None:
+                return self._plain(state, method_state)
+            return self._dense(two_passes.plain_result(clean, method_state))
+
+        return self._one_of(
+            is_sharp,
+            lambda: self._dense(
+                two_passes(
+                    self._batch, state, method_state, self._rho, clean
+                )[0]
+            ),
+            plain,
+        )
+
+    def _decide(
+        self, statistic: Tensor, method_state: State
+    ) -> tuple[Tensor, State]:
+        """Return whether there is a second pass, and the method's state.
+
+        A statistic that is not finite decides for a plain step and leaves no
+        trace.
+        """
+        statistic = backend.mean_over_replicas(statistic)
+        is_sharp, following = self._method.decide(
+            self._iterations, statistic, method_state
+        )
+        is_finite = ops.isfinite(statistic)
+        return (
+            ops.logical_and(is_sharp, is_finite),
+            backend.select(is_finite, following, method_state),
+        )
+
+    def _mean_statistic(self, state: list[Tensor]) -> Tensor:
+        """Return the mean over the parts, of a pass that leaves nothing."""
+        two_passes = self.two_passes
+        fraction = self._settings.ascent_fraction
+
+        def part(batch: Batch, state: list[Tensor]) -> PartResult:
+            clean = two_passes.clean_pass(
+                leading_examples(batch, fraction) or batch,
+                state,
+                two_passes.seen,
+            )
+            statistic = self._method.statistic(
+                two_passes.for_method(clean.gradients)
+            )
+            zero = ops.zeros((), "float32")
+            return PartResult(
+                Mean([], [], {"statistic": statistic}, zero, zero),
+                clean.state,
+                clean.auxiliary,
+            )
+
+        mean = self._mean_over_parts(part, state).mean
+        return mean.method_state["statistic"]
+
+    def _reused(
+        self, is_reused: Tensor, result: PartResult, method_state: State
+    ) -> PartResult:
+        """Return what the method makes of the gradients of a plain step.
+
+        It sees their mean over replicas, which cannot communicate in a
+        conditional.
+        """
+        gradients = result.mean.gradients
+        clean = backend.mean_over_replicas(
+            self.two_passes.for_method(gradients)
+        )
+        gradients = backend.cond(
+            is_reused,
+            lambda: self.two_passes.for_optimizer(
+                self._method.reuse(clean, method_state), gradients
+            ),
+            lambda: gradients,
+        )
+        return result._replace(mean=result.mean._replace(gradients=gradients))
+
+    def _one_of(
+        self,
+        condition: Tensor,
+        sharp: Callable[[], PartResult],
+        plain: Callable[[], PartResult],
+    ) -> PartResult:
+        """Return one of two results, decided at run time if need be."""
+        if isinstance(condition, bool):
+            return sharp() if condition else plain()
+        return backend.cond(condition, sharp, plain)
+
+    def _dense(self, result: PartResult) -> PartResult:
+        """Return a result whose gradients are the same kind in each branch."""
+        method = self._method
+        if not (
+            method.combines
+            or method.reuses
+            or self._settings.num_microbatches > 1
+        ):
+            return result
+        gradients = [
+            None if t is None else backend.densify(t)
+            for t in result.mean.gradients
+        ]
+        return result._replace(mean=result.mean._replace(gradients=gradients))
+
+    def _with_method_state(
+        self, state: list[Tensor], method_state: State
     ) -> list[Tensor]:
-        """Return the whole state with what the method remembers replaced."""
         replaced = list(state)
         for variable, value in zip(
-            keras.tree.flatten(self._memory), keras.tree.flatten(remembered)
+            keras.tree.flatten(self._model._sam.memory),
+            keras.tree.flatten(method_state),
         ):
             replaced[self._positions[id(variable)]] = ops.cast(
                 value, variable.dtype
             )
         return replaced
 
-    def either(
-        self,
-        is_active: Tensor | bool,
-        climb: Callable[[], Outcome],
-        stay: Callable[[], Outcome],
-        remembered: State,
-        rho: Tensor,
-    ) -> Outcome:
-        """Return the outcome of a step with or without a second pass.
+    def _report(
+        self, result: PartResult, state: list[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the logs of the step, and the state with `sharpness`.
 
-        Args:
-            is_active: Boolean scalar, whether there is a second pass.
-            climb: Returns the outcome with one.
-            stay: Returns that of a plain step.
-            remembered: What the method reuses in place of a second pass.
-            rho: Scalar, 0 for a step that is plain in any case.
-
-        Returns:
-            `Outcome`.
+        Metrics are read anew, after the last part.
         """
-        outcome = self._one_of(is_active, climb, stay)
-        if is_active is True or not self.method.has_own("reuse"):
-            return outcome
-        stays = ops.logical_and(rho > 0, ops.logical_not(is_active))
-        gradients = self._reused(stays, outcome.gradients, remembered)
-        return outcome._replace(gradients=gradients)
+        tracker = self._model._sam.tracker
+        share = result.mean.is_sharp
+        is_sharp = share > 0
+        rise = result.mean.rise / ops.where(is_sharp, share, 1.0)
+        scope = PassScope()
+        scope.put(self.state_variables, state)
+        with scope:
+            tracker.update_state(rise, sample_weight=share)
+            logs = {**result.logs, tracker.name: tracker.result()}
+        return logs, list(map(scope.get_current_value, self.state_variables))
 
-    def _reused(
-        self, stays: Tensor, gradients: Gradients, remembered: State
-    ) -> Gradients:
-        """Return what the method makes of gradients if a step `stays`.
 
-        It sees their mean over replicas, which cannot talk in a conditional.
-        """
-        clean = backend.mean_over_replicas(self.climber.in_domain(gradients))
-        positions = [i for i in self.climber.domain if i in gradients]
-
-        def reuse() -> list[Tensor]:
-            reused = self.method.reuse(clean, remembered)
-            replaced = self.climber.from_domain(reused, gradients)
-            return [replaced[i] for i in positions]
-
-        chosen = backend.cond(
-            stays, reuse, lambda: [gradients[i] for i in positions]
-        )
-        return {**gradients, **dict(zip(positions, chosen))}
-
-    def _one_of(
-        self,
-        condition: Tensor | bool,
-        if_true: Callable[[], Outcome],
-        if_false: Callable[[], Outcome],
-    ) -> Outcome:
-        """Return one of two outcomes, decided at run time if need be.
-
-        Both have gradients for the same variables. They are made dense where
-        one of the outcomes may have them dense, and the other sparse.
-        """
-        if isinstance(condition, bool):
-            return if_true() if condition else if_false()
-        positions: list[list[int]] = []
-
-        def flat(make: Callable[[], Outcome]) -> Any:
-            outcome = make()
-            positions[:] = [list(outcome.gradients), list(outcome.correction)]
-            return (
-                self._dense(outcome.gradients),
-                list(outcome.correction.values()),
-                outcome.state,
-                outcome.logs,
-            )
-
-        gradients, correction, state, logs = backend.cond(
-            condition, lambda: flat(if_true), lambda: flat(if_false)
-        )
-        return Outcome(
-            dict(zip(positions[0], gradients)),
-            dict(zip(positions[1], correction)),
-            state,
-            logs,
-        )
-
-    def _dense(self, gradients: Gradients) -> list[Tensor]:
-        method = self.method
-        dense: list[int] = []
-        if method.has_own("combine") or method.has_own("reuse"):
-            dense = self.climber.domain
-        if self.settings.num_microbatches > 1:
-            dense = self.climber.everything
-        return [
-            backend.densify(g) if i in dense else g
-            for i, g in gradients.items()
-        ]
-
-    def _no_correction(self, clean: list[Tensor]) -> Gradients:
-        if self.method.correct(clean, clean) is None:
-            return {}
-        return {
-            i: ops.zeros_like(g) for i, g in zip(self.climber.domain, clean)
-        }
+def _both(first: Tensor, second: Tensor) -> Tensor:
+    if first is True:
+        return second
+    return first if second is True else ops.logical_and(first, second)
 
 
 def _call(function: Callable[[], Any]) -> Any:
     return function()
-
-
-def _is_always_zero(rho: Tensor) -> bool:
-    return isinstance(rho, float) and rho == 0.0
-
-
-_ROUNDING = 1e-4
-"""A fraction of a batch that is whole up to rounding stays whole."""

@@ -1,4 +1,4 @@
-"""Both passes over one (micro-)batch."""
+"""Both passes over one part of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,349 +8,371 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
-from keras_sam.engine.loss import Rows
-from keras_sam.engine.loss import Seen
+from keras_sam.engine.loss import Pass
+from keras_sam.engine.loss import leading_examples
+from keras_sam.engine.loss import times
 from keras_sam.methods.base import Method
+from keras_sam.types import Batch
+from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 from keras_sam.types import Weight
 
-Gradients = dict[int, Tensor]
-"""Gradients by position in `trainable_variables`, without the missing ones."""
 
-
-class Look(NamedTuple):
-    """The pass at w.
-
-    Attributes:
-        loss: Scalar, the loss at w.
-        seen: `Seen`.
-        gradients: `Gradients`, with loss scaling.
-        rows: The examples that it saw; `None` for all.
-    """
-
-    loss: Tensor
-    seen: Seen
-    gradients: Gradients
-    rows: Rows | None
-
-
-class Climb(NamedTuple):
-    """What both passes over one (micro-)batch give.
+class Mean(NamedTuple):
+    """What a step averages over the parts of a batch.
 
     Attributes:
         gradients: `Gradients` for the optimizer, with loss scaling.
-        correction: `Gradients` to subtract past the optimizer.
-        method_state: What the method remembers.
-        loss: Scalar, the loss that the first pass saw.
-        rise: Scalar, how much higher it is at w + e.
-        seen: `Seen` of the first pass.
-        perturbation: The perturbation by position. It and `clean_gradients`
-            may be empty; see `Climber.is_watched`.
-        clean_gradients: `Gradients` at w, without loss scaling.
-        perturbed_gradients: `Gradients` at w + e, without loss scaling.
+        correction: `Gradients` to subtract past the optimizer; empty for none.
+        method_state: What the method stores.
+        rise: Scalar, how much higher the loss is at w + e; 0 for a part
+            without a perturbation.
+        is_sharp: Scalar, 1 if the part was perturbed, else 0.
     """
 
     gradients: Gradients
     correction: Gradients
     method_state: State
-    loss: Tensor
     rise: Tensor
-    seen: Seen
-    perturbation: Gradients
-    clean_gradients: Gradients
-    perturbed_gradients: Gradients
+    is_sharp: Tensor
 
 
-class Outcome(NamedTuple):
-    """What a step hands to the optimizer and to `fit`.
+class PartResult(NamedTuple):
+    """What one part of a batch gives.
 
     Attributes:
-        gradients: `Gradients`, scaled as the optimizer's `scale_loss` scales.
-        correction: `Gradients` to subtract, times the learning rate, past the
-            optimizer.
-        state: New values of `passes.state_variables(model)`.
-        logs: What `keras.Model` logs, and `sharpness`.
+        mean: `Mean`.
+        state: Values of the state variables.
+        logs: What `keras.Model` logs.
     """
 
-    gradients: Gradients
-    correction: Gradients
+    mean: Mean
     state: list[Tensor]
     logs: dict[str, Tensor]
 
 
-class Climber:
-    """What the passes over all (micro-)batches of one step share.
+class Inspection(NamedTuple):
+    """What `verify` looks at.
+
+    Attributes:
+        loss: Scalar, the loss at w.
+        rise: Scalar, how much higher it is at w + e.
+        clean_gradients: `Gradients` at w.
+        perturbation: e, for each variable that the method sees.
+        perturbed_gradients: `Gradients` at w + e.
+    """
+
+    loss: Tensor
+    rise: Tensor
+    clean_gradients: Gradients
+    perturbation: Vector
+    perturbed_gradients: Gradients
+
+
+class TwoPasses:
+    """The passes of a step, over whatever part of a batch.
+
+    Every list has an entry for each trainable variable; those that a method
+    sees, an entry for each of `seen`: for each trainable variable if the
+    method combines gradients, else for each that is perturbed.
 
     Args:
-        passes: `Passes`, or anything with its `loss_at`.
+        loss: `TrainingLoss`, or anything with its `variables`, `run` and
+            `update_metrics`.
         method: `Method`.
-        weights: Vector, the values of all trainable variables.
-        kinds: What each of them is for.
+        roles: What each trainable variable is for.
         perturbed: The positions of those that are perturbed.
         loss_scale: Scalar that the loss is multiplied by before it is
             differentiated, or `None`.
+        ascent_fraction: Number in (0, 1].
         is_global: Whether replicas share one perturbation.
-        num_copies: How many copies of the weights, along a first axis of each
-            tensor, share the loss between them.
-
-    Attributes:
-        call: Calls a function that does one pass, and returns what it returns.
-        add: Returns the sum of weights and a perturbation, which is needed
-            until the next one.
-        is_watched: Whether a `Climb` has the perturbation and the gradients at
-            w even if nothing but who asked for it looks at them.
+        call: Calls a function that does one pass.
     """
 
     def __init__(
         self,
-        passes: Any,
+        loss: Any,
         method: Method,
-        weights: Vector,
-        kinds: list[str],
+        roles: list[str],
         perturbed: list[int],
         loss_scale: Tensor | None = None,
+        ascent_fraction: float = 1.0,
         is_global: bool = False,
-        num_copies: int = 1,
+        call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_(),
     ) -> None:
-        self.passes = passes
+        self.loss = loss
         self.method = method
-        self.weights = weights
-        self.everything = list(range(len(weights)))
-        self.perturbed = perturbed
-        self.domain = domain(method, self.everything, perturbed)
-        self._kinds = kinds
+        self.seen = seen_by(method, len(roles), perturbed)
+        self.everything = list(range(len(roles)))
+        self.weights = [variable.value for variable in loss.variables]
+        self._values = [backend.read(variable) for variable in loss.variables]
+        self._roles = roles
+        self._perturbed = perturbed
         self._loss_scale = loss_scale
+        self._ascent_fraction = ascent_fraction
         self._is_global = is_global
-        self.call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_()
-        self.add: Callable[[Vector, Vector], Vector] = vectors.add
-        self.is_watched = False
+        self._call = call
         # Keras divides the loss by the number of replicas.
-        num_replicas = backend.num_replicas() * num_copies
+        num_replicas = backend.num_replicas()
         self._unit = loss_scale
         if num_replicas > 1:
-            self._unit = 1.0 if loss_scale is None else loss_scale
-            self._unit = self._unit / num_replicas
+            self._unit = (1.0 if loss_scale is None else loss_scale) / (
+                num_replicas
+            )
 
-    def look(
-        self, state: list[Tensor], rows: Rows | None, wanted: list[int]
-    ) -> Look:
-        """Return the gradients of the loss at w: of some examples, or all."""
-        loss, seen, gradients = self._differentiate(
-            lambda weights: self._loss(weights, state, rows, None),
-            self.weights,
-            wanted,
-        )
-        return Look(loss, seen, gradients, rows)
-
-    def look_and_climb(
+    def __call__(
         self,
+        batch: Batch,
         state: list[Tensor],
         method_state: State,
         rho: Tensor,
-        ascent: Rows | None,
-        descent: Rows | None,
-    ) -> Climb:
+        clean: tuple[Pass, dict[str, Tensor]] | None = None,
+    ) -> tuple[PartResult, Inspection]:
         """Do both passes; only one if the method needs no gradients at w.
 
         Args:
-            state: Values of `state_variables`, from which both passes start.
-            method_state: What the method remembers.
+            batch: `Batch`.
+            state: Values of the state variables, from which both passes start.
+            method_state: What the method stores.
             rho: Scalar > 0.
-            ascent: The examples of the first pass; `None` for all.
-            descent: The examples of the second pass; `None` for all.
+            clean: What `clean_pass` returned for the same batch and state, if
+                it has been called.
 
         Returns:
-            `Climb`.
+            `PartResult` and `Inspection`.
         """
-        if not self.method.needs_gradients:
-            return self._climb_blindly(state, method_state, rho, descent)
-        return self.climb(
-            self.look(state, ascent, self.domain),
-            state,
-            method_state,
-            rho,
-            descent,
+        method = self.method
+        if not method.needs_gradients:
+            return self._perturbed_pass_only(batch, state, method_state, rho)
+        leading = leading_examples(batch, self._ascent_fraction)
+        if clean is None:
+            clean = self.clean_pass(leading or batch, state, self.seen)
+        g = self._shared(self.for_method(clean.gradients))
+        e = self._perturb(g, rho, method_state)
+        perturbed = self._pass_at(e, batch, state, leading)
+        h = self._for_both(perturbed.gradients)
+        u = self._combined(g, h, perturbed.gradients, method_state)
+
+        loss = perturbed.loss if leading is None else perturbed.auxiliary
+        rise = backend.unscale_loss_for_distribution(loss - clean.loss)
+        is_usable, is_finite = self._has_length(g), _is_finite(perturbed.gradients)
+        is_sharp = ops.logical_and(is_usable, is_finite)
+        if method.combines:
+            # Without a perturbation h is the plain gradient.
+            u = backend.select(is_sharp, u, perturbed.gradients)
+        if self._loss_scale is None:
+            # Else the optimizer is to see what is not finite, and skip.
+            is_lost = ops.logical_and(is_usable, ops.logical_not(is_finite))
+            u = backend.select(is_lost, _like(clean.gradients, u), u)
+        mean = self._mean(g, h, u, method_state, rise, is_sharp)
+        backend.write_unlisted(clean.unlisted)
+        return (
+            PartResult(mean, clean.state, clean.auxiliary),
+            Inspection(clean.loss, rise, clean.gradients, e, perturbed.gradients),
         )
 
-    def climb(
-        self,
-        look: Look,
-        state: list[Tensor],
-        method_state: State,
-        rho: Tensor,
-        descent: Rows | None,
-    ) -> Climb:
-        """Return both passes, the first done; see `look_and_climb`."""
-        clean = self._shared(self.in_domain(look.gradients))
-        perturbation = self._perturb(clean, method_state, rho)
-        perturbed_weights = self._perturbed_weights(perturbation)
-        # An eager step has the second pass use the memory that this frees.
-        if not self.is_watched:
-            perturbation = []
-        if not self._looks_back():
-            look, clean = look._replace(gradients={}), []
-        loss, seen, gradients = self._differentiate(
-            lambda weights: self._loss(
-                weights, state, descent, look.seen.whole
-            ),
-            perturbed_weights,
-            self.everything,
-        )
-        if look.rows is not None and look.rows is not descent:
-            first = self.passes.first_rows(
-                perturbed_weights, seen, look.rows, look.seen.whole
+    def clean_pass(
+        self, batch: Batch, state: list[Tensor], wanted: list[int]
+    ) -> Pass:
+        """Return the pass at w; its auxiliary result is the logs."""
+
+        def run() -> Pass:
+            clean = self.loss.run(
+                batch, self.weights, state, wanted, self._loss_scale
             )
-            loss = self.passes.contribution(perturbed_weights, first, look.rows)
-        rise = backend.unscale_loss_for_distribution(loss - look.loss)
-        return self._climbed(
-            look, clean, gradients, method_state, rise, perturbation
+            logs, following = self.loss.update_metrics(clean, batch)
+            return clean._replace(auxiliary=logs, state=following)
+
+        return self._call(run)
+
+    def plain(
+        self, batch: Batch, state: list[Tensor], method_state: State
+    ) -> PartResult:
+        """Return what a step without a second pass gives."""
+        clean = self.clean_pass(batch, state, self.everything)
+        return self.plain_result(clean, method_state)
+
+    def plain_result(self, clean: Pass, method_state: State) -> PartResult:
+        """Return what a step gives whose only pass was `clean`."""
+        g = self.for_method(clean.gradients)
+        following = method_state
+        if self.method.has_state:
+            following = backend.select(
+                self._has_length(g),
+                self.method.next_state(g, None, method_state),
+                method_state,
+            )
+        zero = ops.zeros((), "float32")
+        correction = zeros_like(self._correction(g, g))
+        backend.write_unlisted(clean.unlisted)
+        return PartResult(
+            Mean(clean.gradients, correction, following, zero, zero),
+            clean.state,
+            clean.auxiliary,
         )
 
-    def in_domain(self, gradients: Gradients) -> Vector:
+    def for_method(self, gradients: Gradients) -> Vector:
         """Return what the method sees: unscaled, dense, without gaps."""
         return [
-            ops.zeros_like(self.weights[i])
-            if i not in gradients
+            ops.zeros_like(self._values[i])
+            if gradients[i] is None
             else self._unscaled(backend.densify(gradients[i]))
-            for i in self.domain
+            for i in self.seen
         ]
 
-    def from_domain(self, vector: Vector, gradients: Gradients) -> Gradients:
+    def for_optimizer(self, vector: Vector, gradients: Gradients) -> Gradients:
         """Return `gradients`, with those that the method sees replaced."""
-        replaced = {
-            i: _times(self._unit, t)
-            for i, t in zip(self.domain, vector)
-            if i in gradients
-        }
-        return {**gradients, **replaced}
+        replaced = list(gradients)
+        for i, tensor in zip(self.seen, vector):
+            if gradients[i] is not None:
+                replaced[i] = times(self._unit, tensor)
+        return replaced
 
-    def merged(self, look: Look) -> Look:
-        """Return a look whose gradients are those of the weights."""
-        return look
-
-    def _climb_blindly(
+    def _perturbed_pass_only(
         self,
+        batch: Batch,
         state: list[Tensor],
         method_state: State,
         rho: Tensor,
-        rows: Rows | None,
-    ) -> Climb:
-        """Return the one pass, at w + e.
+    ) -> tuple[PartResult, Inspection]:
+        """Do the one pass, at w + e.
 
         Without the loss at w, the rise is its first-order estimate `h . e`.
         """
-        zeros = [ops.zeros_like(self.weights[i]) for i in self.domain]
-        perturbation = self._perturb(zeros, method_state, rho)
-        loss, seen, gradients = self._differentiate(
-            lambda weights: self._loss(weights, state, rows, None),
-            self._perturbed_weights(perturbation),
-            self.everything,
-        )
-        look = Look(loss, seen, gradients, rows)
-        clean = self._shared(self.in_domain(gradients))
-        by_position = dict(zip(self.domain, clean))
-        rise = vectors.dot(
-            [by_position[i] for i in self.perturbed], perturbation
-        )
-        return self._climbed(
-            look, clean, gradients, method_state, rise, perturbation
-        )
+        zeros = [ops.zeros_like(self._values[i]) for i in self.seen]
+        e = self._perturb(zeros, rho, method_state)
+        weights = self._perturbed_weights(e)
 
-    def _climbed(
-        self,
-        look: Look,
-        clean: Vector,
-        gradients: Gradients,
-        method_state: State,
-        rise: Tensor,
-        perturbation: Vector,
-    ) -> Climb:
-        perturbed = self.in_domain(gradients)
-        if any(map(self.method.has_own, _SEE_BOTH)):
-            perturbed = self._shared(perturbed)
-        combined = gradients
-        if self.method.has_own("combine"):
-            combined = self.from_domain(
-                self.method.combine(clean, perturbed, method_state), gradients
+        def run() -> Pass:
+            only = self.loss.run(
+                batch, weights, state, self.everything, self._loss_scale
             )
-        if self._loss_scale is not None:
-            combined = _poisoned(combined, look.gradients)
-        correction = self.method.correct(clean, perturbed) or []
-        return Climb(
-            gradients=combined,
-            correction=dict(zip(self.domain, correction)),
-            method_state=self.method.next_state(clean, perturbed, method_state),
-            loss=look.loss,
-            rise=ops.cast(rise, "float32"),
-            seen=look.seen,
-            perturbation=dict(zip(self.perturbed, perturbation)),
-            clean_gradients=dict(zip(self.domain, clean)),
-            perturbed_gradients=dict(zip(self.domain, perturbed)),
+            logs, following = self.loss.update_metrics(only, batch)
+            return only._replace(auxiliary=logs, state=following)
+
+        only = self._call(run)
+        h = self._shared(self.for_method(only.gradients))
+        u = self._combined(h, h, only.gradients, method_state)
+        rise = vectors.dot(h, e)
+        mean = self._mean(h, h, u, method_state, rise, self._has_length(h))
+        backend.write_unlisted(only.unlisted)
+        return (
+            PartResult(mean, only.state, only.auxiliary),
+            Inspection(only.loss, rise, only.gradients, e, only.gradients),
         )
 
-    def _perturb(
-        self, clean: Vector, method_state: State, rho: Tensor
-    ) -> Vector:
-        chosen = [k for k, i in enumerate(self.domain) if i in self.perturbed]
-        gradients = [clean[k] for k in chosen]
-        return self.method.perturb(
-            gradients,
-            [Weight(self.weights[i], self._kinds[i]) for i in self.perturbed],
-            rho,
-            {name: _chosen(v, chosen) for name, v in method_state.items()},
-        )
+    def _pass_at(
+        self,
+        e: Vector,
+        batch: Batch,
+        state: list[Tensor],
+        leading: Batch | None,
+    ) -> Pass:
+        """Return the pass at w + e; auxiliary is the loss of `leading`."""
+        weights = self._perturbed_weights(e)
 
-    def _perturbed_weights(self, perturbation: Vector) -> Vector:
+        def run() -> Pass:
+            perturbed = self.loss.run(
+                batch,
+                weights,
+                state,
+                self.everything,
+                self._loss_scale,
+                leading,
+            )
+            # Whatever the pass has written is thrown away.
+            return perturbed._replace(
+                auxiliary=perturbed.auxiliary[1], state=[], unlisted=[]
+            )
+
+        return self._call(run)
+
+    def _perturb(self, g: Vector, rho: Tensor, method_state: State) -> Vector:
+        weights = [Weight(self._values[i], self._roles[i]) for i in self.seen]
+        e = self.method.perturb(self._masked(g), weights, rho, method_state)
+        return self._masked(e)
+
+    def _masked(self, vector: Vector) -> Vector:
+        """Return the vector, zero for what is not perturbed."""
+        if len(self._perturbed) == len(self.seen):
+            return vector
+        return [
+            t if i in self._perturbed else ops.zeros_like(t)
+            for i, t in zip(self.seen, vector)
+        ]
+
+    def _perturbed_weights(self, e: Vector) -> Vector:
+        if len(self._perturbed) < len(self.seen):
+            e = [t for i, t in zip(self.seen, e) if i in self._perturbed]
+        moved = backend.perturbed_weights(
+            [self.loss.variables[i] for i in self._perturbed],
+            [self._values[i] for i in self._perturbed],
+            e,
+        )
         weights = list(self.weights)
-        moved = self.add([weights[i] for i in self.perturbed], perturbation)
-        for i, weight in zip(self.perturbed, moved):
+        for i, weight in zip(self._perturbed, moved):
             weights[i] = weight
         return weights
 
-    def _looks_back(self) -> bool:
-        """Return whether gradients at w are needed after the second pass."""
-        return (
-            self.is_watched
-            or self._loss_scale is not None
-            or any(map(self.method.has_own, _SEE_BOTH))
+    def _combined(
+        self, g: Vector, h: Vector, gradients: Gradients, method_state: State
+    ) -> Gradients:
+        if not self.method.combines:
+            return gradients
+        return self.for_optimizer(
+            self.method.combine(g, h, method_state), gradients
         )
 
-    def _loss(
+    def _mean(
         self,
-        weights: Vector,
-        state: list[Tensor],
-        rows: Rows | None,
-        filling: Any,
-    ) -> tuple[Tensor, Seen]:
-        if rows is None:
-            return self.passes.loss_at(weights, state)
-        return self.passes.loss_of_rows(weights, state, rows, filling)
-
-    def _differentiate(
-        self,
-        loss: Callable[[Vector], tuple[Tensor, Seen]],
-        weights: Vector,
-        wanted: list[int],
-    ) -> tuple[Tensor, Seen, Gradients]:
-        def scaled(weights: Vector) -> tuple[Tensor, tuple[Tensor, Seen]]:
-            value, seen = loss(weights)
-            return _times(self._loss_scale, value), (value, seen)
-
-        _, (value, seen), gradients = self.call(
-            lambda: backend.value_and_gradients(scaled, weights, wanted)
+        g: Vector,
+        h: Vector,
+        u: Gradients,
+        method_state: State,
+        rise: Tensor,
+        is_sharp: Tensor,
+    ) -> Mean:
+        """Return what a part gives: of a plain step, if it was none other."""
+        correction = self._correction(g, h)
+        following = method_state
+        if self.method.has_state:
+            following = self.method.next_state(g, h, method_state)
+        rise = ops.cast(rise, "float32")
+        sharp = (correction, following, rise)
+        plain = (zeros_like(correction), method_state, ops.zeros_like(rise))
+        return Mean(
+            u,
+            *backend.select(is_sharp, sharp, plain),
+            ops.cast(is_sharp, "float32"),
         )
-        found = {
-            i: gradient
-            for i, gradient in zip(wanted, gradients)
-            if gradient is not None
-        }
-        return value, seen, found
+
+    def _correction(self, g: Vector, h: Vector) -> Gradients:
+        correction = self.method.correct(g, h)
+        if correction is None:
+            return []
+        found: Gradients = [None] * len(self.everything)
+        for i, tensor in zip(self.seen, correction):
+            found[i] = tensor
+        return found
+
+    def _for_both(self, gradients: Gradients) -> Vector:
+        """Return what a method that compares it with g sees of h."""
+        method = self.method
+        if not (method.combines or method.corrects or method.has_state):
+            return []
+        return self._shared(self.for_method(gradients))
 
     def _shared(self, vector: Vector) -> Vector:
         """Return what replicas that share a perturbation agree on."""
         return backend.mean_over_replicas(vector) if self._is_global else vector
+
+    def _has_length(self, g: Vector) -> Tensor:
+        """Return whether what is perturbed has a length to divide by."""
+        g = [t for i, t in zip(self.seen, g) if i in self._perturbed]
+        square = vectors.dot(g, g)
+        return ops.logical_and(square > 0, ops.isfinite(square))
 
     def _unscaled(self, gradient: Tensor) -> Tensor:
         if self._unit is None:
@@ -358,39 +380,39 @@ class Climber:
         return gradient / ops.cast(self._unit, gradient.dtype)
 
 
-def domain(
-    method: Method, everything: list[int], perturbed: list[int]
-) -> list[int]:
-    """Return the positions of the variables that the method sees."""
-    return everything if method.has_own("combine") else perturbed
+def seen_by(method: Method, count: int, perturbed: list[int]) -> list[int]:
+    """Return the positions of the variables that a method sees.
 
-
-def _times(factor: Tensor | None, tensor: Tensor) -> Tensor:
-    if factor is None:
-        return tensor
-    return tensor * ops.cast(factor, tensor.dtype)
-
-
-def _chosen(entry: Any, positions: list[int]) -> Any:
-    if isinstance(entry, list):
-        return [entry[k] for k in positions]
-    return entry
-
-
-def _poisoned(gradients: Gradients, others: Gradients) -> Gradients:
-    """Return gradients, one non-finite where any of the others is.
-
-    An optimizer with dynamic loss scaling then skips the step.
+    Args:
+        method: `Method`.
+        count: How many trainable variables there are.
+        perturbed: The positions of those that are perturbed.
     """
-    zero = sum(
-        ops.sum(ops.cast(backend.densify(g), "float32") * 0.0)
-        for g in others.values()
-    )
-    first, gradient = next(iter(gradients.items()))
-    one_or_nan = ops.cast(1.0 + zero, gradient.dtype)
-    # Unlike a sum, a product with a scalar keeps a sparse gradient sparse.
-    return {**gradients, first: ops.multiply(gradient, one_or_nan)}
+    return list(range(count)) if method.combines else perturbed
 
 
-_SEE_BOTH = ("combine", "correct", "next_state")
-"""What a method does with the gradients at w and those at w + e."""
+def zeros_like(gradients: Gradients) -> Gradients:
+    """Return zeros where there is a gradient."""
+    return [None if t is None else ops.zeros_like(t) for t in gradients]
+
+
+def _is_finite(gradients: Gradients) -> Tensor:
+    """Return whether the sum of all squares is."""
+    found = [backend.stored_values(t) for t in gradients if t is not None]
+    return ops.isfinite(vectors.dot(found, found))
+
+
+def _like(gradients: Gradients, others: Gradients) -> Gradients:
+    """Return gradients, sparse and missing where others are.
+
+    Args:
+        gradients: `Gradients`, `None` for what was not wanted.
+        others: `Gradients`.
+    """
+    alike: Gradients = []
+    for ours, theirs in zip(gradients, others):
+        if ours is None or theirs is None:
+            alike.append(None if theirs is None else zeros_like([theirs])[0])
+        else:
+            alike.append(backend.as_sparse_as(theirs, ours))
+    return alike

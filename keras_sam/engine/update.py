@@ -1,13 +1,49 @@
-"""What a method subtracts from the weights past the optimizer."""
+"""What a step writes past the optimizer, and when it writes nothing."""
 
 import keras
 from keras import ops
 
-from keras_sam.engine.two_passes import Gradients
-from keras_sam.engine.two_passes import Outcome
+from keras_sam import backend
+from keras_sam.engine.two_passes import zeros_like
+from keras_sam.types import Gradients
+from keras_sam.types import State
 
 
-def correction_of(optimizer: keras.Optimizer, outcome: Outcome) -> Gradients:
+def unless_skipped(
+    optimizer: keras.Optimizer,
+    gradients: Gradients,
+    new: tuple[State, Gradients],
+    state: State,
+) -> tuple[State, Gradients]:
+    """Return what a step leaves, or nothing if the optimizer will skip it.
+
+    Args:
+        optimizer: The optimizer. Only a `LossScaleOptimizer` skips steps.
+        gradients: What it is given; it skips the step on all replicas if one
+            of these is not finite on any.
+        new: The method's next state, and the correction.
+        state: The method's state before the step.
+
+    Returns:
+        The method's state and the correction.
+    """
+    is_never = not isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if is_never or not keras.tree.flatten(new):
+        return new
+    are_finite = [
+        ops.all(ops.isfinite(backend.densify(g)))
+        for g in gradients
+        if g is not None
+    ]
+    share = backend.mean_over_replicas(
+        ops.cast(ops.all(ops.stack(are_finite)), "float32")
+    )
+    return backend.select(share == 1, new, (state, zeros_like(new[1])))
+
+
+def scaled_correction(
+    optimizer: keras.Optimizer, correction: Gradients
+) -> Gradients:
     """Return what to subtract once the optimizer has been applied.
 
     The learning rate is that of the step to come. With gradient accumulation
@@ -15,15 +51,27 @@ def correction_of(optimizer: keras.Optimizer, outcome: Outcome) -> Gradients:
 
     Args:
         optimizer: The optimizer, not yet applied.
-        outcome: `Outcome`.
-
-    Returns:
-        One tensor for each variable that the method corrects.
+        correction: `StepResult.correction`.
     """
-    if not outcome.correction:
-        return {}
+    if not correction:
+        return []
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     factor = inner.learning_rate / (inner.gradient_accumulation_steps or 1)
-    return {
-        i: ops.cast(factor, t.dtype) * t for i, t in outcome.correction.items()
-    }
+    return [
+        None if t is None else ops.cast(factor, t.dtype) * t
+        for t in correction
+    ]
+
+
+def apply(
+    model: keras.Model, gradients: Gradients, correction: Gradients
+) -> None:
+    """Let the optimizer update the weights, then subtract the correction."""
+    weights = model.trainable_variables
+    steps = scaled_correction(model.optimizer, correction)
+    model.optimizer.apply_gradients(zip(gradients, weights))
+    for variable, step in zip(weights, steps):
+        if step is not None:
+            variable.assign_sub(step)
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))

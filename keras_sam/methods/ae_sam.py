@@ -72,16 +72,16 @@ class AESAM(ClimbsLikeSAM):
             "has_started": ops.zeros(()),
         }
 
-    def statistic(self, gradients: Vector) -> Tensor | None:
+    def statistic(self, gradients: Vector) -> Tensor:
         return vectors.dot(gradients, gradients)
 
     def decide(
-        self, statistic: Tensor, iteration: Tensor, state: State
-    ) -> tuple[Tensor, State]:
+        self, iteration: Tensor, statistic: Tensor | None, state: State
+    ) -> tuple[Tensor | bool, State]:
         threshold = self.threshold
         if callable(threshold):
             threshold = threshold(iteration)
-        threshold = ops.cast(threshold, "float32")
+        threshold = ops.cast(threshold, keras.config.floatx())
         decay = self.decay * state["has_started"]
         mean = decay * state["mean"] + (1 - decay) * statistic
         deviation = ops.square(statistic - mean)

@@ -72,6 +72,6 @@ class ASAM(Method):
         return vectors.multiply(metric, vectors.with_norm(rho, scaled))
 
     def _metric(self, weight: Weight) -> Tensor:
-        if self.scale_all or weight.kind in ("kernel", "scale"):
+        if self.scale_all or weight.role in ("kernel", "scale"):
             return ops.abs(weight.value) + self.eta
         return ops.ones_like(weight.value)

@@ -37,17 +37,42 @@ class Method(abc.ABC):
     of a frozen, keyword-only dataclass. To be saved inside a `.keras` file, a
     method is registered with `keras.saving.register_keras_serializable`.
 
+    A method says what it is in class attributes. The first two are its own;
+    the others follow from the functions that a class defines.
+
+    | attribute | true if the method defines | then |
+    | --- | --- | --- |
+    | `combines` | `combine` | it sees all trainable variables |
+    | `corrects` | `correct` | something is subtracted past the optimizer |
+    | `has_state` | `initial_state` | the state is saved with the model |
+    | `decides` | `decide` | some steps are plain |
+    | `needs_statistic` | `statistic` | `decide` comes after the first pass |
+    | `reuses` | `reuse` | plain steps follow what it returns |
+
     Attributes:
         default_rho: Class attribute. The radius used when `SAMModel` is given
             none.
-        needs_gradients: Class attribute. False if `perturb` does not look at
-            the gradients at w: the only pass is then the one at w + e, and
+        needs_gradients: Class attribute. False if `perturb` does not use the
+            gradients at w: the only pass is then the one at w + e, and
             `gradients` is that pass's own result in `combine` and
             `next_state`.
     """
 
     default_rho: ClassVar[float] = 0.05
     needs_gradients: ClassVar[bool] = True
+
+    combines: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
+    has_state: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
+    needs_statistic: ClassVar[bool] = False
+    reuses: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for function, attribute in _ATTRIBUTES.items():
+            if function in vars(cls):
+                setattr(cls, attribute, True)
 
     @abc.abstractmethod
     def perturb(
@@ -63,7 +88,7 @@ class Method(abc.ABC):
             gradients: The loss gradients at w.
             weights: The values and kinds of the same variables.
             rho: Scalar > 0, the radius at this step.
-            state: What the method remembers.
+            state: What the method stores.
 
         Returns:
             One tensor per weight, of its shape.
@@ -80,7 +105,7 @@ class Method(abc.ABC):
         Args:
             gradients: The loss gradients at w.
             perturbed_gradients: The loss gradients at w + e.
-            state: What the method remembers.
+            state: What the method stores.
 
         Returns:
             One tensor per gradient, of its shape. By default the gradients at
@@ -110,7 +135,7 @@ class Method(abc.ABC):
         return None
 
     def initial_state(self, weights: Vector) -> State:
-        """Return what the method remembers before the first step.
+        """Return what the method stores before the first step.
 
         Args:
             weights: The values of the variables that the method sees.
@@ -128,7 +153,7 @@ class Method(abc.ABC):
         perturbed_gradients: Vector | None,
         state: State,
     ) -> State:
-        """Return what the method remembers after a step.
+        """Return what the method stores after a step.
 
         Called once per (micro-)batch; the results are averaged over
         micro-batches and replicas.
@@ -137,7 +162,7 @@ class Method(abc.ABC):
             gradients: The loss gradients at w.
             perturbed_gradients: The loss gradients at w + e, or `None` if there
                 was no second pass.
-            state: What the method remembered before the step.
+            state: What the method stored before the step.
 
         Returns:
             A dictionary as `initial_state` returns. By default `state`.
@@ -145,21 +170,7 @@ class Method(abc.ABC):
         del gradients, perturbed_gradients
         return state
 
-    def is_due(self, iteration: Tensor) -> Tensor | bool:
-        """Return whether there is a second pass at this step.
-
-        Called before the first pass.
-
-        Args:
-            iteration: Integer scalar, the optimizer's iteration.
-
-        Returns:
-            A boolean scalar. By default `True`.
-        """
-        del iteration
-        return True
-
-    def statistic(self, gradients: Vector) -> Tensor | None:
+    def statistic(self, gradients: Vector) -> Tensor:
         """Return the number that `decide` is to see.
 
         Called once per (micro-)batch, between the passes.
@@ -168,34 +179,31 @@ class Method(abc.ABC):
             gradients: The loss gradients at w.
 
         Returns:
-            A scalar, or `None` if there is nothing to decide, the default.
+            A scalar.
         """
         del gradients
-        return None
+        raise NotImplementedError
 
     def decide(
-        self, statistic: Tensor, iteration: Tensor, state: State
-    ) -> tuple[Tensor, State]:
-        """Return whether to go on to the second pass, and the next state.
+        self, iteration: Tensor, statistic: Tensor | None, state: State
+    ) -> tuple[Tensor | bool, State]:
+        """Return whether there is a second pass at this step.
 
-        Called once per step if there is a `statistic`, with its mean over
-        micro-batches and replicas, so that all of them agree.
+        Called once per step: before the first pass or, if there is a
+        `statistic`, after it, with its mean over micro-batches and replicas, so
+        that all of them agree.
 
         Args:
-            statistic: Scalar.
             iteration: Integer scalar, the optimizer's iteration.
-            state: What the method remembers.
+            statistic: Scalar; `None` if the method has none.
+            state: What the method stores.
 
         Returns:
-            A boolean scalar and a dictionary as `initial_state` returns.
-
-        Raises:
-            NotImplementedError: If the method has a `statistic` but no
-                `decide`.
+            A boolean scalar, by default `True`, and a dictionary as
+            `initial_state` returns.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} has a `statistic` and needs `decide`."
-        )
+        del iteration, statistic
+        return True, state
 
     def reuse(self, gradients: Vector, state: State) -> Vector:
         """Return what to follow at a step without a second pass.
@@ -205,17 +213,13 @@ class Method(abc.ABC):
         Args:
             gradients: The loss gradients at w, of the whole batch: their mean
                 over replicas.
-            state: What the method remembers.
+            state: What the method stores.
 
         Returns:
             One tensor per gradient, of its shape. By default the gradients.
         """
         del state
         return gradients
-
-    def has_own(self, name: str) -> bool:
-        """Return whether the method replaces the default of a function."""
-        return getattr(type(self), name) is not getattr(Method, name)
 
     def get_config(self) -> dict[str, Any]:
         """Return the hyperparameters as a dictionary."""
@@ -228,3 +232,13 @@ class Method(abc.ABC):
     def from_config(cls, config: dict[str, Any]) -> "Method":
         """Return the method with these hyperparameters."""
         return cls(**config)
+
+
+_ATTRIBUTES = {
+    "combine": "combines",
+    "correct": "corrects",
+    "initial_state": "has_state",
+    "decide": "decides",
+    "statistic": "needs_statistic",
+    "reuse": "reuses",
+}

@@ -70,7 +70,7 @@ class FriendlySAM(Method):
     ) -> Vector:
         del weights
         usual = vectors.scale(self.sigma, state["average"])
-        return vectors.along(rho, vectors.subtract(gradients, usual))
+        return vectors.with_norm_lazily(rho, vectors.subtract(gradients, usual))
 
     def next_state(
         self,
@@ -81,6 +81,6 @@ class FriendlySAM(Method):
         del perturbed_gradients
         decay = self.decay * state["has_started"]
         return {
-            "average": vectors.mix(decay, state["average"], gradients),
+            "average": vectors.interpolate(decay, state["average"], gradients),
             "has_started": ops.ones(()),
         }

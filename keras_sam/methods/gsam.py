@@ -51,7 +51,7 @@ class GSAM(ClimbsLikeSAM):
     ) -> Vector:
         del state
         # (1 + alpha q) h - alpha g is the formula above, in one pass less.
-        share = 1 + self.alpha * vectors.quotient(
+        share = 1 + self.alpha * vectors.projection_coefficient(
             gradients, perturbed_gradients
         )
         return vectors.subtract(

@@ -56,10 +56,13 @@ class LookSAM(ClimbsLikeSAM):
     def initial_state(self, weights: Vector) -> State:
         return {"direction": [ops.zeros_like(weight) for weight in weights]}
 
-    def is_due(self, iteration: Tensor) -> Tensor | bool:
+    def decide(
+        self, iteration: Tensor, statistic: Tensor | None, state: State
+    ) -> tuple[Tensor | bool, State]:
+        del statistic
         if self.period == 1:
-            return True
-        return ops.equal(iteration % self.period, 0)
+            return True, state
+        return ops.equal(iteration % self.period, 0), state
 
     def next_state(
         self,

@@ -67,7 +67,7 @@ class MomentumSAM(Method):
         state: State,
     ) -> Vector:
         del gradients, weights
-        return vectors.along(-rho, state["momentum"])
+        return vectors.with_norm_lazily(-rho, state["momentum"])
 
     def next_state(
         self,

@@ -24,7 +24,7 @@ class ClimbsLikeSAM(Method):
         state: State,
     ) -> Vector:
         del weights, state
-        return vectors.along(rho, gradients)
+        return vectors.with_norm_lazily(rho, gradients)
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")

@@ -55,7 +55,7 @@ class VaSSO(Method):
         state: State,
     ) -> Vector:
         del weights
-        return vectors.along(rho, self._direction(gradients, state))
+        return vectors.with_norm_lazily(rho, self._direction(gradients, state))
 
     def next_state(
         self,
@@ -67,4 +67,4 @@ class VaSSO(Method):
         return {"direction": self._direction(gradients, state)}
 
     def _direction(self, gradients: Vector, state: State) -> Vector:
-        return vectors.mix(1 - self.theta, state["direction"], gradients)
+        return vectors.interpolate(1 - self.theta, state["direction"], gradients)

@@ -9,8 +9,7 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam.backend import curvature
-from keras_sam.engine.loss import StateScope
-from keras_sam.engine.loss import set_masks
+from keras_sam.engine.loss import PassScope
 from keras_sam.engine.loss import state_variables
 from keras_sam.sharpness import randomness
 from keras_sam.sharpness.data import batches
@@ -159,7 +158,7 @@ class Objective:
 
     def _once(self) -> None:
         """Do a forward pass without a graph, and forget it."""
-        with StateScope():
+        with PassScope():
             curvature.predict(self.model, self.batches[0][0].x, self.training)
 
     def loss(self, point: Any = None, state: Any = None) -> float:
@@ -233,14 +232,15 @@ class Objective:
             for part, variable in zip(self.arrays(flat), self.variables)
         ]
 
-    def _scope(self, weights: Vector, state: Vector) -> StateScope:
-        mapping = [*zip(self.variables, weights), *zip(self.constants, state)]
-        return StateScope(mapping, collect_losses=True)
+    def _scope(self, weights: Vector, state: Vector) -> PassScope:
+        scope = PassScope()
+        scope.put([*self.variables, *self.constants], [*weights, *state])
+        return scope
 
     def _evaluate(self, weights: Vector, state: Vector, batch: Batch) -> Tensor:
         with self._scope(weights, state) as scope:
             value = backend.draw_purely(lambda: self._of_batch(batch))
-        self._written = [variable for variable, _ in scope.updates()]
+        self._written = list(scope.written.values())
         return value
 
     def _of_batch(self, batch: Batch) -> Tensor:
@@ -270,7 +270,9 @@ class Objective:
             return y_pred, [backend.get_keras_mask(leaf) for leaf in leaves]
 
         def loss(y_pred: Any, masks: list[Tensor]) -> Tensor:
-            set_masks(y_pred, masks)
+            for prediction, mask in zip(keras.tree.flatten(y_pred), masks):
+                if mask is not None:
+                    backend.set_keras_mask(prediction, mask)
             with self._scope(weights, state):
                 return self._of_predictions(batch, y_pred)
 

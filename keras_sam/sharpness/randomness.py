@@ -103,7 +103,7 @@ def _seeds(model: keras.Model) -> list[keras.Variable]:
     return [
         *own,
         backend.made_global_seed_variable(),
-        *backend.global_seed_variables(),
+        *backend.unlisted_state(model),
     ]
 
 

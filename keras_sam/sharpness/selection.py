@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_sam import backend
-from keras_sam.engine import roles as kinds
+from keras_sam.engine import roles
 
 
 def positions(model: keras.Model, variables: Any) -> list[int]:
@@ -52,7 +52,7 @@ def _layer(model: keras.Model, layer: Any) -> keras.Layer:
 
 def _chosen(model: keras.Model, perturb: Any, received: Any) -> list[int]:
     try:
-        return kinds.perturbed(model, perturb)
+        return roles.perturbed(model, perturb)
     except ValueError as error:
         paths = ", ".join(v.path for v in model.trainable_variables[:8])
         raise ValueError(

@@ -1,1 +1,7 @@
-"""JAX: gradients of functions, loops, shards, and the stateless train step."""
+"""JAX: gradients of functions and loops."""
+
+from keras_sam.backend.jax.autodiff import auxiliary_and_gradients
+from keras_sam.backend.jax.autodiff import cond
+from keras_sam.backend.jax.autodiff import select
+from keras_sam.backend.jax.autodiff import sum_in_turn
+from keras_sam.backend.jax.autodiff import write_unlisted

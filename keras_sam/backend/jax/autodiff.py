@@ -1,64 +1,56 @@
 """Gradients and control flow on arrays."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import keras
 from jax import numpy as jnp
 
+from keras_sam.backend import common
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Return the value of a variable as an array."""
-    return variable.value
-
-
-def value_and_gradients(
-    function: Callable[[Vector], tuple[Tensor, Any]],
+def auxiliary_and_gradients(
+    function: Callable[[], tuple[Tensor, Any]],
+    open_at: Callable[[Vector], AbstractContextManager[None]],
     weights: Vector,
     wanted: list[int],
-) -> tuple[Tensor, Any, Vector]:
+) -> tuple[Any, Vector]:
     """Evaluate a function of the weights and differentiate it.
 
     Args:
-        function: Takes weights, returns a scalar and anything else.
-        weights: Arrays.
+        function: Returns a scalar and anything else.
+        open_at: Opens a scope in which variables read as given weights.
+        weights: What they read as.
         wanted: Which weights to differentiate by.
 
     Returns:
-        The scalar, the function's other result, and one gradient per wanted
-        weight: zeros where the scalar does not depend on it, as for a plain
-        model on JAX.
+        The function's other result, and one gradient for each wanted weight:
+        zeros where the scalar does not depend on it, as for a plain model on
+        JAX.
     """
 
     def of_wanted(sources: Vector) -> tuple[Tensor, Any]:
         point = list(weights)
         for i, source in zip(wanted, sources):
             point[i] = source
-        return function(point)
+        with open_at(point):
+            return function()
 
-    (value, auxiliary), gradients = jax.value_and_grad(
-        of_wanted, has_aux=True
-    )([weights[i] for i in wanted])
-    return value, auxiliary, gradients
-
-
-def densify(gradient: Tensor) -> Tensor:
-    """Return a gradient as an array, which on JAX it is."""
-    return gradient
+    if not wanted:
+        return of_wanted([])[1], []
+    gradients, auxiliary = jax.grad(of_wanted, has_aux=True)(
+        [weights[i] for i in wanted]
+    )
+    return auxiliary, gradients
 
 
-def num_replicas() -> int:
-    """Return 1: a step sees the global batch, on however many devices."""
-    return 1
-
-
-def mean_over_replicas(nest: Any) -> Any:
-    """Return the arrays: there is one step for all devices."""
-    return nest
+def write_unlisted(pairs: list[tuple[keras.Variable, Tensor]]) -> None:
+    """Drop them, as the train step of Keras does on JAX."""
+    del pairs
 
 
 def cond(
@@ -75,60 +67,40 @@ def cond(
     return if_true() if condition else if_false()
 
 
-def draw_purely(function: Callable[[], Any]) -> Any:
-    """Return what a function returns: seeds are variables of Keras."""
-    return function()
-
-
-def traced_once(function: Callable[..., Any]) -> Any:
-    """Return the function; `scan` traces it once for each size of parts."""
-    return function
-
-
-def shared_size(size: Tensor) -> Tensor:
-    """Return the size of parts, an integer: shapes are known on JAX."""
-    return size
-
-
-def scan(
-    function: Any,
-    carry: Any,
-    start: Tensor,
-    size: Tensor,
-    count: Tensor,
-    num_rows: Tensor,
-    like: Any = None,
-) -> tuple[Any, Any]:
-    """Call a function on consecutive parts of the same size.
-
-    That is, `carry, output = function(carry, start + i * size, size)` for i
-    from 0 to `count - 1`.
-
-    Args:
-        function: Keeps the structure, shapes and dtypes of `carry`. Returns a
-            new carry and a nest of arrays of shape `(num_rows, ...)`.
-        carry: Nest of arrays.
-        start: Integer, where the first part starts.
-        size: Integer, the size of each part.
-        count: Integer >= 1.
-        num_rows: Not used: the outputs have their shapes.
-        like: Not used.
-
-    Returns:
-        The last carry, and the outputs of shape `(count * num_rows, ...)`.
-    """
-    del num_rows, like
-    if not any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves(carry)):
-        outputs = []
-        for i in range(count):
-            carry, output = function(carry, start + i * size, size)
-            outputs.append(output)
-        return carry, jax.tree.map(lambda *t: jnp.concatenate(t), *outputs)
-
-    def body(carry: Any, i: Tensor) -> tuple[Any, Any]:
-        return function(carry, start + i * size, size)
-
-    carry, outputs = jax.lax.scan(body, carry, jnp.arange(count))
-    return carry, jax.tree.map(
-        lambda t: jnp.reshape(t, (-1, *t.shape[2:])), outputs
+def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
+    """Return one of two nests; XLA does it along with what comes next."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition, a, b), if_true, if_false
     )
+
+
+def sum_in_turn(
+    function: Callable[..., Any],
+    state: list[Tensor],
+    sizes: list[tuple[int, int, int]],
+) -> tuple[Any, list[Tensor], Any]:
+    """Call a function on consecutive parts; see `common`.
+
+    Of all parts of a size there is one loop.
+    """
+    if not any(isinstance(t, jax.core.Tracer) for t in state):
+        return common.sum_in_turn(function, state, sizes)
+    carry: Any = None
+    for start, size, count in sizes:
+        # Traced once, for the shapes of its results and for the loop.
+        part = jax.jit(lambda state, start, size=size: function(state, start, size))
+        if carry is None:
+            shapes = jax.eval_shape(part, state, start)
+            total, _, last = jax.tree.map(
+                lambda t: jnp.zeros(t.shape, t.dtype), shapes
+            )
+            carry = (total, state, last)
+
+        def body(carry: Any, start: Tensor, part: Any = part) -> Any:
+            total, state, _ = carry
+            summand, state, last = part(state, start)
+            return (common.added(total, summand), state, last), None
+
+        starts = start + size * jnp.arange(count)
+        carry, _ = jax.lax.scan(body, carry, starts)
+    return carry

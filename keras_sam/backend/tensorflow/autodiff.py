@@ -1,11 +1,14 @@
 """Gradients and loops on tensors."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_sam.backend import common
+from keras_sam.backend import keras_private
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
@@ -15,43 +18,79 @@ def read(variable: keras.Variable) -> Tensor:
     return tf.convert_to_tensor(variable.value)
 
 
-def value_and_gradients(
-    function: Callable[[Vector], tuple[Tensor, Any]],
+def auxiliary_and_gradients(
+    function: Callable[[], tuple[Tensor, Any]],
+    open_at: Callable[[Vector], AbstractContextManager[None]],
     weights: Vector,
     wanted: list[int],
-) -> tuple[Tensor, Any, Vector]:
+) -> tuple[Any, list[Tensor | None]]:
     """Evaluate a function of the weights and differentiate it.
 
     Args:
-        function: Takes weights, returns a scalar and anything else.
-        weights: Tensors.
+        function: Returns a scalar and anything else.
+        open_at: Opens a scope in which variables read as given weights.
+        weights: What they read as: tensors or `tf.Variable`s.
         wanted: Which weights to differentiate by.
 
     Returns:
-        The scalar, the function's other result, and one gradient per wanted
-        weight: a tensor, `tf.IndexedSlices`, or `None` where the scalar does
-        not depend on it.
-
-    Raises:
-        ValueError: If the function reads a trainable `tf.Variable`.
+        The function's other result, and one gradient for each wanted weight: a
+        tensor, `tf.IndexedSlices`, or `None` where the scalar does not depend
+        on it.
     """
     sources = [weights[i] for i in wanted]
-    with tf.GradientTape() as tape:
-        tape.watch(sources)
-        value, auxiliary = function(weights)
-    if unreachable := tape.watched_variables():
-        names = ", ".join(variable.name for variable in unreachable)
-        raise ValueError(
-            "The model reads trainable variables that Keras does not know, so "
-            "that they can be neither perturbed nor trained. Create them with "
-            f"`self.add_weight()`. Received: {names}"
+    with open_at(weights):
+        # What else is trainable, in whatever network, is a constant.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(sources)
+            value, auxiliary = function()
+        return auxiliary, tape.gradient(value, sources)
+
+
+def perturbed_weights(
+    variables: list[keras.Variable], values: Vector, perturbation: Vector
+) -> Vector:
+    """Return w + e for a second pass; see `common`.
+
+    They are variables too. So what looks for variables finds them: layers
+    that are computed again in the backward pass, `tf.custom_gradient`, a tape
+    of the user's own.
+    """
+    shadows = [shadow(variable) for variable in variables]
+    for variable, value, e in zip(shadows, values, perturbation):
+        variable.assign(value + tf.cast(e, value.dtype))
+    return shadows
+
+
+def _shadow(variable: keras.Variable) -> tf.Variable:
+    """Return a variable, one on each replica, that is never saved."""
+    with tf.init_scope():
+        return tf.Variable(
+            tf.zeros(variable.shape, variable.dtype),
+            trainable=True,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.MEAN,
+            name=f"perturbed_{variable.name}",
         )
-    return value, auxiliary, tape.gradient(value, sources)
+
+
+shadow = common.PerVariable(_shadow)
 
 
 def densify(gradient: Tensor) -> Tensor:
     """Return a sparse gradient as a tensor, duplicate rows summed."""
     return tf.convert_to_tensor(gradient)
+
+
+def stored_values(gradient: Tensor) -> Tensor:
+    """Return what a sparse gradient stores, a dense one as it is."""
+    is_sparse = isinstance(gradient, tf.IndexedSlices)
+    return gradient.values if is_sparse else gradient
+
+
+def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
+    """Return a gradient, dense if the example is dense."""
+    is_sparse = isinstance(example, tf.IndexedSlices)
+    return gradient if is_sparse else densify(gradient)
 
 
 def num_replicas() -> int:
@@ -61,12 +100,14 @@ def num_replicas() -> int:
 
 def mean_over_replicas(nest: Any) -> Any:
     """Return the mean of tensors over the replicas that call this."""
-    tensors = tf.nest.flatten(nest)
+    leaves = common.Leaves()
+    tensors = leaves.of(nest)
     if num_replicas() == 1 or not tensors:
         return nest
     context = tf.distribute.get_replica_context()
-    mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
-    return tf.nest.pack_sequence_as(nest, mean)
+    return leaves.packed(
+        context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+    )
 
 
 def cond(
@@ -74,116 +115,89 @@ def cond(
     if_true: Callable[[], Any],
     if_false: Callable[[], Any],
 ) -> Any:
-    """Return the result of one of two functions."""
-    return keras.ops.cond(condition, if_true, if_false)
+    """Return the result of one of two functions, of the same structure."""
+    leaves = common.Leaves()
+    tensors = keras.ops.cond(
+        condition,
+        lambda: leaves.of(if_true()),
+        lambda: leaves.of(if_false()),
+    )
+    return leaves.packed(tensors)
 
 
-def draw_purely(function: Callable[[], Any]) -> Any:
-    """Return what a function returns: seeds are variables of Keras."""
-    return function()
+def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
+    """Return one of two nests; a conditional copies neither."""
+    return cond(condition, lambda: if_true, lambda: if_false)
 
 
-def traced_once(function: Callable[..., Any]) -> Any:
-    """Return a function whose calls share their graph.
+def unlisted_state(model: keras.Model) -> list[keras.Variable]:
+    """Return variables that a step writes and Keras' lists leave out.
 
-    It is traced once for tensors of the same shapes and dtypes.
+    They have to be known before they are written: a value from inside of a
+    branch or a loop cannot be read outside.
     """
-    return tf.function(function, autograph=False)
+    seed = []
+    if num_replicas() == 1:
+        with tf.init_scope():
+            seed = [keras_private.made_global_seed_variable()]
+    return [*seed, *keras_private.unlisted_variables(model)]
 
 
-def shared_size(size: Tensor) -> Tensor:
-    """Return the size of parts as a tensor: one graph serves all sizes."""
-    return tf.convert_to_tensor(size, "int32")
+def sum_in_turn(
+    function: Callable[..., Any],
+    state: list[Tensor],
+    sizes: list[tuple[Tensor, Tensor, Tensor]],
+) -> tuple[Any, list[Tensor], Any]:
+    """Call a function on consecutive parts; see `common`.
+
+    Of all parts of a size there is one loop, and one graph for both sizes.
+    """
+    if tf.executing_eagerly():
+        return common.sum_in_turn(function, state, sizes)
+    leaves = common.Leaves()
+    part = tf.function(
+        lambda *arguments: leaves.of(function(*arguments)), autograph=False
+    )
+    carry: Any = None
+    for start, size, count in sizes:
+        if len(sizes) > 1:
+            size = tf.convert_to_tensor(size, "int32")
+        start = tf.convert_to_tensor(start)
+        traced = part.get_concrete_function(state, start, size)
+        if carry is None:
+            carry = _at_first(leaves, traced.structured_outputs, state)
+        carry = _loop(traced, leaves, carry, start, size, count)
+    return carry
 
 
-def scan(
-    function: Any,
+def _at_first(
+    leaves: common.Leaves, specs: list[tf.TensorSpec], state: list[Tensor]
+) -> tuple[Any, list[Tensor], Any]:
+    zeros = [tf.zeros(spec.shape, spec.dtype) for spec in specs]
+    total, _, last = leaves.packed(zeros)
+    return total, state, last
+
+
+def _loop(
+    traced: Callable[..., Any],
+    leaves: common.Leaves,
     carry: Any,
     start: Tensor,
     size: Tensor,
     count: Tensor,
-    num_rows: Tensor,
-    like: Any = None,
-) -> tuple[Any, Any]:
-    """Call a function on consecutive parts of the same size.
-
-    That is, `carry, output = function(carry, start + i * size, size)` for i
-    from 0 to `count - 1`.
-
-    Args:
-        function: What `traced_once` returned. Keeps the structure, shapes and
-            dtypes of `carry`. Returns a new carry and a nest of tensors of
-            shape `(num_rows, ...)`.
-        carry: Nest of tensors.
-        start: Integer scalar, where the first part starts.
-        size: Integer scalar, the size of each part.
-        count: Integer scalar >= 0; >= 1 if `like` is `None`.
-        num_rows: Integer scalar, the first dimension of every output.
-        like: Nest of tensors of shape `(n, ...)` with the dimensions of the
-            outputs after the first, which may be known only at run time.
-
-    Returns:
-        The last carry, and the outputs of shape `(count * num_rows, ...)`.
-    """
-    if tf.executing_eagerly():
-        function = function.python_function
-        outputs = (
-            [] if like is None else [tf.nest.map_structure(_none_of, like)]
+) -> Any:
+    def body(i: Tensor, tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        total, state, _ = leaves.packed(tensors)
+        summand, state, last = leaves.packed(
+            traced(state, start + i * size, size)
         )
-        for i in range(int(count)):
-            carry, output = function(carry, start + i * size, size)
-            outputs.append(output)
-        return carry, tf.nest.map_structure(_concatenate, *outputs)
+        return i + 1, leaves.of((common.added(total, summand), state, last))
 
-    traced = function.get_concrete_function(
-        carry, tf.convert_to_tensor(start), size
-    )
-    specs = traced.structured_outputs[1]
-    arrays = tf.nest.map_structure(
-        lambda spec: tf.TensorArray(
-            spec.dtype, count, element_shape=spec.shape
-        ),
-        specs,
-    )
-
-    def body(i: Tensor, carry: Any, arrays: Any) -> tuple[Tensor, Any, Any]:
-        carry, output = traced(carry, start + i * size, size)
-        return (
-            i + 1,
-            carry,
-            tf.nest.map_structure(lambda a, t: a.write(i, t), arrays, output),
-        )
-
-    _, carry, arrays = tf.while_loop(
-        lambda i, *_: i < count,
+    _, tensors = tf.while_loop(
+        lambda i, _: i < count,
         body,
-        (tf.constant(0), carry, arrays),
+        (tf.constant(0), leaves.of(carry)),
         # Parts at the same time would each hold gradients and weights.
         parallel_iterations=1,
     )
-
-    def merged(array: tf.TensorArray, spec: tf.TensorSpec, like: Any) -> Tensor:
-        rest = [-1] * (len(spec.shape) - 1)
-        if like is not None:
-            rest = tf.shape(like)[1:]
-        stacked = tf.raw_ops.TensorListStack(
-            input_handle=array.flow,
-            element_shape=tf.concat([[num_rows], tf.cast(rest, tf.int32)], 0),
-            element_dtype=array.dtype,
-        )
-        result = tf.reshape(
-            stacked, tf.concat([[-1], tf.shape(stacked)[2:]], 0)
-        )
-        return tf.ensure_shape(result, [None, *spec.shape[1:]])
-
-    if like is None:
-        like = tf.nest.map_structure(lambda spec: None, specs)
-    return carry, tf.nest.map_structure(merged, arrays, specs, like)
-
-
-def _none_of(tensor: Tensor) -> Tensor:
-    return tensor[:0]
-
-
-def _concatenate(*tensors: Tensor) -> Tensor:
-    return tf.concat(tensors, axis=0)
+    return leaves.packed(tensors)

@@ -1,1 +1,18 @@
-"""PyTorch: automatic differentiation, loops and the train step."""
+"""PyTorch: automatic differentiation, generators, vectors."""
+
+from keras_sam.backend.torch.autodiff import as_sparse_as
+from keras_sam.backend.torch.autodiff import auxiliary_and_gradients
+from keras_sam.backend.torch.autodiff import cond
+from keras_sam.backend.torch.autodiff import densify
+from keras_sam.backend.torch.autodiff import perturbed_weights
+from keras_sam.backend.torch.autodiff import read
+from keras_sam.backend.torch.autodiff import select
+from keras_sam.backend.torch.autodiff import stored_values
+from keras_sam.backend.torch.random import draw_purely
+from keras_sam.backend.torch.random import unlisted_state
+from keras_sam.backend.torch.vectors import add
+from keras_sam.backend.torch.vectors import dot
+from keras_sam.backend.torch.vectors import scale
+from keras_sam.backend.torch.vectors import scale_lazily
+from keras_sam.backend.torch.vectors import scale_or_zero
+from keras_sam.backend.torch.vectors import subtract

@@ -1,14 +1,16 @@
 """Gradients and control flow on tensors."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import torch
 
+from keras_sam.backend import common
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import set_keras_mask
-from keras_sam.backend.torch.raw_parameters import refuse_unknown_leaves
+from keras_sam.backend.torch import vectors
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
@@ -18,41 +20,35 @@ def read(variable: keras.Variable) -> Tensor:
     return variable.value.detach()
 
 
-def value_and_gradients(
-    function: Callable[[Vector], tuple[Tensor, Any]],
+def auxiliary_and_gradients(
+    function: Callable[[], tuple[Tensor, Any]],
+    open_at: Callable[[Vector], AbstractContextManager[None]],
     weights: Vector,
     wanted: list[int],
-) -> tuple[Tensor, Any, Vector]:
+) -> tuple[Any, list[Tensor | None]]:
     """Evaluate a function of the weights and differentiate it.
 
     Args:
-        function: Takes weights, returns a scalar and anything else.
-        weights: Tensors.
+        function: Returns a scalar and anything else.
+        open_at: Opens a scope in which variables read as given weights.
+        weights: What they read as.
         wanted: Which weights to differentiate by.
 
     Returns:
-        The scalar, the function's other result, both without their history,
-        and one gradient per wanted weight, `None` where the scalar does not
-        depend on it.
-
-    Raises:
-        ValueError: If the function reads a trainable `torch.nn.Parameter`.
+        The function's other result, without its history, and one gradient for
+        each wanted weight, `None` where the scalar does not depend on it.
     """
     point = list(weights)
     for i in wanted:
-        point[i] = weights[i].detach().requires_grad_()
+        if not point[i].requires_grad:
+            point[i] = point[i].detach().requires_grad_()
     sources = [point[i] for i in wanted]
-    with torch.enable_grad():
-        value, auxiliary = function(point)
     gradients: Any = [None] * len(sources)
-    if value.requires_grad:
-        refuse_unknown_leaves(value, sources)
-        gradients = torch.autograd.grad(value, sources, allow_unused=True)
-    return (
-        _without_history(value),
-        keras.tree.map_structure(_without_history, auxiliary),
-        list(gradients),
-    )
+    with open_at(point), torch.enable_grad():
+        value, auxiliary = function()
+        if value.requires_grad and sources:
+            gradients = torch.autograd.grad(value, sources, allow_unused=True)
+    return keras.tree.map_structure(_without_history, auxiliary), [*gradients]
 
 
 def _without_history(tensor: Any) -> Any:
@@ -73,19 +69,37 @@ def _without_history(tensor: Any) -> Any:
     return detached
 
 
+def perturbed_weights(
+    variables: list[keras.Variable], values: Vector, perturbation: Vector
+) -> Vector:
+    """Return w + e for a second pass; see `common`.
+
+    In memory of their own: what an eager step frees on a CPU, the system takes
+    back, and to give it out again, page by page, takes as long as a tenth of a
+    step of dense layers.
+    """
+    if torch.compiler.is_compiling():
+        return vectors.add(values, perturbation)
+    memory = [_memory(variable) for variable in variables]
+    return vectors.add(values, perturbation, out=memory)
+
+
+_memory = common.PerVariable(lambda variable: torch.empty_like(read(variable)))
+
+
 def densify(gradient: Tensor) -> Tensor:
     """Return a sparse gradient as a tensor, duplicate rows summed."""
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
-def num_replicas() -> int:
-    """Return 1: Keras trains on one device with PyTorch."""
-    return 1
+def stored_values(gradient: Tensor) -> Tensor:
+    """Return what a sparse gradient stores, a dense one as it is."""
+    return gradient._values() if gradient.is_sparse else gradient
 
 
-def mean_over_replicas(nest: Any) -> Any:
-    """Return the tensors: there is one replica."""
-    return nest
+def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
+    """Return a gradient, dense if the example is dense."""
+    return gradient if example.is_sparse else densify(gradient)
 
 
 def cond(
@@ -97,46 +111,16 @@ def cond(
     return if_true() if condition else if_false()
 
 
-def traced_once(function: Callable[..., Any]) -> Any:
-    """Return the function; nothing is traced."""
-    return function
+def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
+    """Return one of two nests.
 
-
-def shared_size(size: Tensor) -> Tensor:
-    """Return the size of parts, an integer: shapes are known."""
-    return size
-
-
-def scan(
-    function: Any,
-    carry: Any,
-    start: Tensor,
-    size: Tensor,
-    count: Tensor,
-    num_rows: Tensor,
-    like: Any = None,
-) -> tuple[Any, Any]:
-    """Call a function on consecutive parts of the same size.
-
-    That is, `carry, output = function(carry, start + i * size, size)` for i
-    from 0 to `count - 1`.
-
-    Args:
-        function: Returns a new carry and a nest of tensors of shape
-            `(num_rows, ...)`.
-        carry: Nest of tensors.
-        start: Integer, where the first part starts.
-        size: Integer, the size of each part.
-        count: Integer >= 1.
-        num_rows: Not used: the outputs have their shapes.
-        like: Not used.
-
-    Returns:
-        The last carry, and the outputs of shape `(count * num_rows, ...)`.
+    A processor decides; for an accelerator to do so would be to wait for it.
     """
-    del num_rows, like
-    outputs = []
-    for i in range(count):
-        carry, output = function(carry, start + i * size, size)
-        outputs.append(output)
-    return carry, keras.tree.map_structure(lambda *t: torch.cat(t), *outputs)
+    is_known = not torch.compiler.is_compiling()
+    if is_known and condition.device.type == "cpu":
+        return if_true if condition else if_false
+    return keras.tree.map_structure(
+        lambda a, b: None if a is None else torch.where(condition, a, b),
+        if_true,
+        if_false,
+    )

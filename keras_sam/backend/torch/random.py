@@ -56,11 +56,12 @@ class GeneratorState(keras.Variable):
         self.set(value)
 
 
-def global_seed_variables() -> list[keras.Variable]:
+def unlisted_state(model: keras.Model) -> list[keras.Variable]:
     """Return the states of the generators of random operations without a seed.
 
-    That of Keras is made before a pass.
+    Others need no list where steps are eager.
     """
+    del model
     return [keras_private.made_global_seed_variable(), *generator_states()]
 
 

@@ -17,7 +17,7 @@ from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-class Scaled(Sequence[Tensor]):
+class LazyScaled(Sequence[Tensor]):
     """`factor * vector`, multiplied when it is looked at.
 
     It is added to another vector in one operation a tensor instead of two.
@@ -41,9 +41,15 @@ class Scaled(Sequence[Tensor]):
         return scale(self.factor, self.vector)[index]
 
 
-def add(first: Vector, second: Vector) -> Vector:
-    """Return the sum, in the dtypes of `first`."""
-    return _sum(first, second, [None] * len(first))
+def add(first: Vector, second: Vector, out: Any = None) -> Vector:
+    """Return the sum, in the dtypes of `first`.
+
+    Args:
+        first: Vector.
+        second: Vector.
+        out: Vector that the sum is written to, or `None` for a new one.
+    """
+    return _sum(first, second, out or [None] * len(first))
 
 
 def subtract(first: Vector, second: Vector) -> Vector:
@@ -56,9 +62,14 @@ def scale(factor: Tensor, vector: Vector) -> Vector:
     return [(t.to(_wide(t, t)) * factor).to(t.dtype) for t in vector]
 
 
+def scale_or_zero(factor: Tensor, vector: Vector) -> Vector:
+    """Return `factor * vector`, zero if the factor is, whatever the vector."""
+    return scale(factor, _zero_with(factor, vector))
+
+
 def scale_lazily(factor: Tensor, vector: Vector) -> Any:
-    """Return `scale(factor, vector)`, not multiplied before it is added."""
-    return Scaled(factor, vector)
+    """Return `scale_or_zero`, not multiplied before it is added."""
+    return LazyScaled(factor, _zero_with(factor, vector))
 
 
 def dot(first: Vector, second: Vector) -> Tensor:
@@ -67,25 +78,8 @@ def dot(first: Vector, second: Vector) -> Tensor:
     return torch.stack(sums).sum() if sums else ops.zeros((), "float32")
 
 
-class Room:
-    """Memory for one sum at a time.
-
-    What an eager step frees on a CPU, the system takes back, and to give it
-    out again, page by page, takes as long as a tenth of a step of dense layers.
-    """
-
-    def __init__(self) -> None:
-        self._sum: Vector = []
-
-    def add(self, first: Vector, second: Vector) -> Vector:
-        """Return the sum, in the dtypes of `first`, until the next one."""
-        if list(map(_kind, self._sum)) != list(map(_kind, first)):
-            self._sum = [torch.empty_like(t) for t in first]
-        return _sum(first, second, self._sum)
-
-
 def _sum(first: Vector, second: Vector, out: list[Any]) -> Vector:
-    if isinstance(second, Scaled) and _have_dtype(
+    if isinstance(second, LazyScaled) and _have_dtype(
         second.factor.dtype, [*first, *second.vector]
     ):
         return [
@@ -96,6 +90,18 @@ def _sum(first: Vector, second: Vector, out: list[Any]) -> Vector:
         torch.add(a, b.to(a.dtype), out=t)
         for a, b, t in zip(first, second, out)
     ]
+
+
+def _zero_with(factor: Tensor, vector: Vector) -> Vector:
+    """Return the vector, but zeros if the factor is zero.
+
+    A product of zero and infinity is NaN. On a processor a look at the factor
+    is cheaper than a selection in each tensor; an accelerator would be waited
+    for.
+    """
+    if factor.device.type == "cpu" and not torch.compiler.is_compiling():
+        return vector if factor else [torch.zeros_like(t) for t in vector]
+    return [torch.where(factor == 0, torch.zeros_like(t), t) for t in vector]
 
 
 def _have_dtype(dtype: torch.dtype, vector: Vector) -> bool:
@@ -110,10 +116,6 @@ def _dots(first: Tensor, second: Tensor) -> Vector:
     if len(left) <= _RUN:
         return [torch.dot(left, right)]
     return list(map(torch.dot, left.split(_RUN), right.split(_RUN)))
-
-
-def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
-    return tensor.shape, tensor.dtype, tensor.device
 
 
 def _wide(first: Tensor, second: Tensor) -> torch.dtype:

@@ -1,29 +1,33 @@
-"""How a batch lies on the devices of a `keras.distribution`."""
+"""The parts of a batch side by side, on groups of devices."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import keras
 import numpy as np
+from jax import numpy as jnp
 from jax.sharding import Mesh
-from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
-from keras_sam.types import Vector
+from keras_sam.engine.two_passes import PartResult
+from keras_sam.types import Batch
+from keras_sam.types import Tensor
 
 _GROUP = "keras_sam_group"
 _MEMBER = "keras_sam_member"
 
 
-def shards_of(perturbation: str | int) -> "DeviceShards | None":
+def groups_of(perturbation: str | int) -> Callable[[Any], Any] | None:
     """Return how a step splits its batch, to perturb for each part.
 
     Args:
         perturbation: As for `SAMModel`.
 
     Returns:
-        `DeviceShards`, or `None` if there is one perturbation for all.
+        Takes how the parts of a group's examples are averaged, and returns
+        `DeviceGroups`; or `None` if there is one perturbation for all.
 
     Raises:
         ValueError: If the replicas cannot be divided into such groups.
@@ -44,64 +48,102 @@ def shards_of(perturbation: str | int) -> "DeviceShards | None":
         )
     if num_replicas <= size:
         return None
-    return DeviceShards(mesh, axis, num_replicas // size)
+    return functools.partial(DeviceGroups, mesh, axis, num_replicas // size)
 
 
-class DeviceShards:
-    """Groups of devices along an axis of a mesh; see `engine`.
+class DeviceGroups:
+    """Groups of devices along an axis of a mesh: `Parts` side by side.
+
+    Each group does both passes over its examples, as if it were alone: so
+    batches are normalized over them. Only what comes out crosses groups.
 
     Args:
         mesh: `jax.sharding.Mesh`.
         axis: The name of the axis that the batch lies along.
         count: Integer, how many groups of neighbours the axis is divided into.
+        parts: How the parts of a group's examples are averaged.
     """
 
-    def __init__(self, mesh: Mesh, axis: str, count: int) -> None:
-        self.count = count
+    def __init__(self, mesh: Mesh, axis: str, count: int, parts: Any) -> None:
+        self._count = count
+        self._parts = parts
         position = mesh.axis_names.index(axis)
         shape, names = list(mesh.devices.shape), list(mesh.axis_names)
         shape[position : position + 1] = [count, shape[position] // count]
         names[position : position + 1] = [_GROUP, _MEMBER]
         self._mesh = Mesh(np.reshape(mesh.devices, shape), names)
 
-    def stack(self, vector: Vector) -> Vector:
-        """Return arrays of shape `(count, ...)`: a copy for each group."""
-        return [self._placed(tensor) for tensor in vector]
-
-    def map(
-        self, function: Callable[..., Any], copies: Vector, same: Any, x: Any
-    ) -> Any:
-        """Call a function on the devices of each group.
+    def mean(
+        self,
+        function: Callable[[Batch, list[Tensor]], PartResult],
+        batch: Batch,
+        state: list[Tensor],
+        variables: list[keras.Variable],
+    ) -> PartResult:
+        """Return the mean over the groups; see `keras_sam.engine.parts`.
 
         Args:
-            function: See `keras_sam.engine.device_groups.Shards`.
-            copies: Arrays of shape `(count, ...)`.
-            same: Nest of arrays that all groups take.
-            x: Nest of arrays of shape `(batch_size, ...)`.
-
-        Returns:
-            The nest that `function` returns, of all groups.
+            function: Takes the examples of a group and a state.
+            batch: `Batch`.
+            state: Values of `variables`, from which all groups start.
+            variables: They say how their values are merged.
         """
 
-        def on_group(copies: Vector, same: Any, x: Any) -> Any:
-            return function(jax.lax.axis_index(_GROUP), copies, same, x)
+        def on_group(batch: Batch, state: list[Tensor]) -> PartResult:
+            start = [*map(_with_own_seed, variables, state)]
+            result = self._parts.mean(function, batch, start, variables)
+            merged = [*map(_merged, variables, state, start, result.state)]
+            return PartResult(
+                jax.tree.map(_mean, result.mean),
+                merged,
+                jax.tree.map(_mean, result.logs),
+            )
 
-        split, whole = _spec(_GROUP), _spec()
         return jax.shard_map(
             on_group,
             mesh=self._mesh,
-            in_specs=(split, whole, split),
-            out_specs=split,
+            in_specs=(_spec(_GROUP), _spec()),
+            out_specs=_spec(),
             axis_names={_GROUP},
             check_vma=False,
-        )(copies, same, x)
+        )(batch, state)
 
-    def _placed(self, tensor: Any) -> Any:
-        stacked = jax.numpy.broadcast_to(tensor, (self.count, *tensor.shape))
-        rest = [PartitionSpec.UNCONSTRAINED] * tensor.ndim
-        sharding = NamedSharding(self._mesh, _spec(_GROUP, *rest))
-        constrain: Any = jax.lax.with_sharding_constraint
-        return constrain(stacked, sharding)
+
+def _with_own_seed(variable: keras.Variable, value: Tensor) -> Tensor:
+    """Return the value that a group starts from: seeds of its own."""
+    if not _is_seed(variable):
+        return value
+    group = jax.lax.axis_index(_GROUP).astype(value.dtype)
+    # Any odd number: the first word of the seed differs, not the counter.
+    return value.at[0].add(group * np.uint32(0x9E3779B9))
+
+
+def _merged(
+    variable: keras.Variable, old: Tensor, start: Tensor, new: Tensor
+) -> Tensor:
+    """Return a value for all groups, as replicas on TensorFlow do.
+
+    Metrics are sums over the groups, statistics means. Counters, which advance
+    alike everywhere, keep their value.
+    """
+    if new is start:
+        return old
+    if _is_seed(variable):
+        return old + (new - start)
+    if variable.aggregation == "sum":
+        return old + jax.lax.psum(new - start, _GROUP)
+    return _mean(new)
+
+
+def _mean(tensor: Tensor) -> Tensor:
+    """Return the mean over the groups, of integers their common value."""
+    if not jnp.issubdtype(tensor.dtype, jnp.inexact):
+        return tensor
+    return jax.lax.pmean(tensor, _GROUP)
+
+
+def _is_seed(variable: keras.Variable) -> bool:
+    return variable.dtype == "uint32" and tuple(variable.shape) == (2,)
 
 
 def _spec(*axes: Any) -> PartitionSpec:

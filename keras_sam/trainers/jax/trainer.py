@@ -7,9 +7,10 @@ import keras
 
 from keras_sam import backend
 from keras_sam.engine.step import Step
-from keras_sam.engine.update import correction_of
-from keras_sam.trainers.jax.device_groups import shards_of
+from keras_sam.engine.update import scaled_correction
+from keras_sam.trainers.jax.device_groups import groups_of
 from keras_sam.types import Batch
+from keras_sam.types import Gradients
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 from keras_sam.validation import check_trainable
@@ -77,7 +78,7 @@ class Trainer(keras.Model):
         """
         check_trainable(self)
         is_compiled = self.jit_compile and not self.run_eagerly
-        if not is_compiled and shards_of(self.sam.perturbation) is not None:
+        if not is_compiled and groups_of(self.sam.perturbation) is not None:
             raise ValueError(
                 "On JAX, a perturbation for each group of devices needs "
                 "compiled steps. Use `jit_compile=True` without `run_eagerly`, "
@@ -108,42 +109,58 @@ class Trainer(keras.Model):
         Raises:
             ValueError: If `state` lacks what the method remembers.
         """
-        if self.sam.method.has_own("initial_state") and not self._sam.variables:
+        if self.sam.is_plain:
+            return self._plain_step(state, data)
+        if self.sam.method.has_state and not self._sam.variables:
             raise ValueError(
                 "Call `model.build_method_state()` before `train_step`, so "
                 "that `model.non_trainable_variables` holds what the method "
-                f"remembers. Received: method={self.sam.method!r}"
+                f"stores. Received: method={self.sam.method!r}"
             )
         trainable, non_trainable, optimizer, metrics = state
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        with self._scope(state):
+            step = Step(self, batch, groups_of(self.sam.perturbation))
+            result = step.run([*non_trainable, *metrics])
+            correction = scaled_correction(self.optimizer, result.correction)
+        trainable, optimizer = self.optimizer.stateless_apply(
+            optimizer, result.gradients, trainable
+        )
+        split = len(non_trainable)
+        state = (
+            self._corrected(trainable, correction),
+            result.state[:split],
+            optimizer,
+            result.state[split:],
+        )
+        # A metric may return its variable, or the learning rate.
+        with self._scope(state):
+            logs = {**result.logs, **self.get_metrics_result()}
+        return logs, state
+
+    def _plain_step(
+        self, state: TrainState, data: Any
+    ) -> tuple[dict[str, Tensor], TrainState]:
+        logs, state = super().train_step(state, data)
+        with self._scope(state):
+            tracker = self._sam.tracker
+            return {**logs, tracker.name: tracker.result()}, state
+
+    def _scope(self, state: TrainState) -> keras.StatelessScope:
         variables = [
             *self.trainable_variables,
             *self.non_trainable_variables,
             *self.optimizer.variables,
             *self.metrics_variables,
         ]
-        values = [*trainable, *non_trainable, *optimizer, *metrics]
-        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        with keras.StatelessScope([*zip(variables, values, strict=True)]):
-            step = Step(self, batch, shards_of(self.sam.perturbation))
-            outcome = step.run([*non_trainable, *metrics])
-            correction = correction_of(self.optimizer, outcome)
-        gradients = [outcome.gradients[i] for i in range(len(trainable))]
-        trainable, optimizer = self.optimizer.stateless_apply(
-            optimizer, gradients, trainable
-        )
-        split = len(non_trainable)
-        return outcome.logs, (
-            self._corrected(trainable, correction),
-            outcome.state[:split],
-            optimizer,
-            outcome.state[split:],
-        )
+        values = [value for values in state for value in values]
+        return keras.StatelessScope([*zip(variables, values, strict=True)])
 
-    def _corrected(
-        self, weights: Vector, correction: dict[int, Tensor]
-    ) -> Vector:
+    def _corrected(self, weights: Vector, correction: Gradients) -> Vector:
         weights = list(weights)
-        for i, step in correction.items():
+        for i, step in enumerate(correction):
+            if step is None:
+                continue
             weights[i] = weights[i] - step
             constraint = self.trainable_variables[i].constraint
             if constraint is not None:

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_sam.backend.keras_private import get_keras_mask
-from keras_sam.backend.keras_private import set_keras_mask
+from keras_sam.backend import common
 from keras_sam.trainers.tensorflow.replicas import has_replicas
 from keras_sam.trainers.tensorflow.replicas import is_on_tpu
 from keras_sam.types import Tensor
@@ -67,31 +66,24 @@ def call_compiled(function: Callable[[], Any]) -> Any:
     """Call a function in one XLA program and return its result.
 
     Args:
-        function: Reads no variables. Returns a nest of tensors.
+        function: Returns a nest of tensors.
 
     Returns:
         The same nest. What the function returns as it was is the same tensor.
     """
+    leaves = common.Leaves()
     untouched: dict[int, Tensor] = {}
-    masks: list[list[Tensor | None]] = []
 
-    def traced() -> tuple[Any, list[Tensor]]:
-        result = function()
+    def traced() -> list[Tensor]:
+        tensors = leaves.of(function())
         graph = tf.compat.v1.get_default_graph()
-        leaves = tf.nest.flatten(result)
-        for i, leaf in enumerate(leaves):
-            if tf.is_tensor(leaf) and getattr(leaf, "graph", graph) != graph:
-                untouched[i] = leaf
-        masks.append([get_keras_mask(leaf) for leaf in leaves])
-        return result, masks[0]
+        for i, tensor in enumerate(tensors):
+            if getattr(tensor, "graph", graph) != graph:
+                untouched[i] = tensor
+        return tensors
 
-    result, found = tf.function(traced, jit_compile=True, autograph=False)()
-    leaves = tf.nest.flatten(result)
-    for i, mask in enumerate(found):
-        if mask is not None:
-            set_keras_mask(leaves[i], mask)
-    leaves = [untouched.get(i, leaf) for i, leaf in enumerate(leaves)]
-    return tf.nest.pack_sequence_as(result, leaves)
+    tensors = tf.function(traced, jit_compile=True, autograph=False)()
+    return leaves.packed([untouched.get(i, t) for i, t in enumerate(tensors)])
 
 
 def call_on_variables(model: keras.Model, function: Callable[[], None]) -> None:

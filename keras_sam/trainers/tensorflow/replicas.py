@@ -92,7 +92,7 @@ def _synchronized(model: keras.Model) -> list[str]:
 
 def _refuse_collective_in_conditional(model: Any) -> None:
     sam = model.sam
-    decides = sam.method.has_own("statistic")
+    decides = sam.method.needs_statistic
     if _synchronized(model) and sam.has_control_flow:
         raise NotImplementedError(
             "TensorFlow allows replicas no communication inside a conditional "

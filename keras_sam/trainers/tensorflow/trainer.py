@@ -7,12 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_sam.backend import keras_private
-from keras_sam.backend.tensorflow.autodiff import read
+from keras_sam import backend
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
-from keras_sam.engine import loss as passes
+from keras_sam.engine import update
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Outcome
-from keras_sam.engine.update import correction_of
 from keras_sam.trainers.tensorflow import compilation
 from keras_sam.trainers.tensorflow import replicas
 from keras_sam.types import Batch
@@ -61,21 +59,30 @@ class Trainer(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
+        if self.sam.is_plain:
+            return replicas.logs(self, self._plain_step(data))
         self._build(data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        variables = passes.state_variables(self)
-        state = [read(variable) for variable in variables]
         step = Step(self, batch, compiled=compilation.compiled(self))
-        outcome = step.run(state)
+        variables = step.state_variables
+        state = [backend.read(variable) for variable in variables]
+        result = step.run(state)
 
         def write() -> None:
-            for variable, old, new in zip(variables, state, outcome.state):
+            for variable, old, new in zip(variables, state, result.state):
                 if new is not old:
                     variable.assign(new)
-            self._apply(outcome)
+            update.apply(self, result.gradients, result.correction)
 
         compilation.call_on_variables(self, write)
-        return replicas.logs(self, outcome.logs)
+        # A metric may return its variable, or the learning rate.
+        logs = {**result.logs, **self.get_metrics_result()}
+        return replicas.logs(self, logs)
+
+    def _plain_step(self, data: Any) -> dict[str, Tensor]:
+        logs = super().train_step(data)
+        tracker = self._sam.tracker
+        return {**logs, tracker.name: tracker.result()}
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of a step of `evaluate`."""
@@ -93,13 +100,3 @@ class Trainer(keras.Model):
         check_trainable(self)
         with tf.init_scope():
             self.build_method_state()
-
-    def _apply(self, outcome: Outcome) -> None:
-        weights = self.trainable_variables
-        gradients = [outcome.gradients.get(i) for i in range(len(weights))]
-        correction = correction_of(self.optimizer, outcome)
-        self.optimizer.apply_gradients(zip(gradients, weights))
-        for i, step in correction.items():
-            weights[i].assign_sub(step)
-            if weights[i].constraint is not None:
-                weights[i].assign(weights[i].constraint(weights[i]))

@@ -6,14 +6,11 @@ from typing import Any
 import keras
 import torch
 
-from keras_sam.backend import keras_private
-from keras_sam.backend.torch.autodiff import read
+from keras_sam import backend
 from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
-from keras_sam.backend.torch.vectors import Room
+from keras_sam.engine import update
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Outcome
-from keras_sam.engine.update import correction_of
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -41,38 +38,30 @@ class Trainer(keras.Model):
         """Return what the model was compiled with, for any backend."""
         return with_public_optimizers(super().get_compile_config())
 
-    @torch.no_grad()
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
+        if self.sam.is_plain:
+            logs = super().train_step(data)
+            tracker = self._sam.tracker
+            return {**logs, tracker.name: tracker.result()}
+        return self._sharp_step(data)
+
+    @torch.no_grad()
+    def _sharp_step(self, data: Any) -> dict[str, Tensor]:
         # Once for each `compile`, which makes a new metric of the loss.
-        if self._sam.built_for is not self._loss_tracker:
-            keras_private.build(self, data)
-            self._sam.built_for = self._loss_tracker
+        made_for = backend.compile_config(self)
+        if self._sam.built_for is not made_for:
+            backend.build(self, data)
+            self.build_method_state()
+            self._sam.built_for = made_for
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch)
-        if not torch.compiler.is_compiling():
-            step.climber.add = self._room().add
-        variables = step.passes.state_variables
-        state = [read(variable) for variable in variables]
-        outcome = step.run(state)
-        _write(variables, state, outcome.state)
-        self._apply(outcome)
-        return outcome.logs
-
-    def _room(self) -> Room:
-        if self._sam.room is None:
-            self._sam.room = Room()
-        return self._sam.room
-
-    def _apply(self, outcome: Outcome) -> None:
-        weights = self.trainable_variables
-        gradients = [outcome.gradients.get(i) for i in range(len(weights))]
-        correction = correction_of(self.optimizer, outcome)
-        self.optimizer.apply_gradients(zip(gradients, weights))
-        for i, step in correction.items():
-            weights[i].assign_sub(step)
-            if weights[i].constraint is not None:
-                weights[i].assign(weights[i].constraint(weights[i]))
+        state = [backend.read(variable) for variable in step.state_variables]
+        result = step.run(state)
+        _write(step.state_variables, state, result.state)
+        update.apply(self, result.gradients, result.correction)
+        # A metric may return its variable, or the learning rate.
+        return {**result.logs, **self.get_metrics_result()}
 
 
 def _write(variables: list[keras.Variable], old: Vector, new: Vector) -> None:

@@ -1,0 +1,163 @@
+"""What backends share, and defaults that a backend may replace."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_sam.types import Tensor
+from keras_sam.types import Vector
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """Return the value of a variable as a tensor without a history."""
+    return variable.value
+
+
+def densify(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient as a tensor, duplicate rows summed."""
+    return gradient
+
+
+def stored_values(gradient: Tensor) -> Tensor:
+    """Return what a sparse gradient stores, a dense one as it is."""
+    return gradient
+
+
+def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
+    """Return a gradient, dense if the example is dense."""
+    del example
+    return gradient
+
+
+def num_replicas() -> int:
+    """Return 1: a step sees the whole batch, on however many devices."""
+    return 1
+
+
+def mean_over_replicas(nest: Any) -> Any:
+    """Return the mean of tensors over the replicas that call this."""
+    return nest
+
+
+def draw_purely(function: Callable[[], Any]) -> Any:
+    """Return what a function returns: seeds are variables of Keras."""
+    return function()
+
+
+def perturbed_weights(
+    variables: list[keras.Variable], values: Vector, perturbation: Vector
+) -> Vector:
+    """Return w + e for a second pass.
+
+    Args:
+        variables: Those that are perturbed.
+        values: Their values.
+        perturbation: One tensor for each.
+
+    Returns:
+        What the variables read as in the second pass, needed until the next
+        call.
+    """
+    del variables
+    return [
+        value + keras.ops.cast(e, value.dtype)
+        for value, e in zip(values, perturbation)
+    ]
+
+
+def unlisted_state(model: keras.Model) -> list[keras.Variable]:
+    """Return variables that a step writes and Keras' lists leave out."""
+    del model
+    return []
+
+
+def write_unlisted(pairs: list[tuple[keras.Variable, Tensor]]) -> None:
+    """Write variables that are in no list of the model."""
+    for variable, value in pairs:
+        variable.assign(value)
+
+
+def sum_in_turn(
+    function: Callable[..., Any],
+    state: list[Tensor],
+    sizes: list[tuple[int, int, int]],
+) -> tuple[Any, list[Tensor], Any]:
+    """Call a function on consecutive parts, and add up what it returns.
+
+    Args:
+        function: Takes a state and start and size of a part. Returns a nest to
+            be summed, the state for the next part, and a nest of which the
+            last one counts.
+        state: The state for the first part.
+        sizes: Start, size and number of parts, for each size.
+
+    Returns:
+        The sum, the last state, and the last nest.
+    """
+    total, last = None, None
+    for start, size, count in sizes:
+        for i in range(int(count)):
+            summand, state, last = function(state, start + i * size, size)
+            total = summand if total is None else added(total, summand)
+    return total, state, last
+
+
+def added(first: Any, second: Any) -> Any:
+    """Return the sum of two nests; `None` stays."""
+    return keras.tree.map_structure(
+        lambda a, b: None if a is None else a + b, first, second
+    )
+
+
+class Leaves:
+    """The tensors in a nest, for functions that return nothing else.
+
+    A traced function cannot return `None` or a variable: they are kept here,
+    with the structure of the nest, when it is traced.
+    """
+
+    def __init__(self) -> None:
+        self._nest: Any = None
+
+    def of(self, nest: Any) -> list[Tensor]:
+        """Return the tensors of a nest, and keep the rest of it."""
+        leaves = keras.tree.flatten(nest)
+        self._nest = keras.tree.pack_sequence_as(
+            nest, [_TENSOR if _is_tensor(t) else t for t in leaves]
+        )
+        return [t for t in leaves if _is_tensor(t)]
+
+    def packed(self, tensors: list[Tensor]) -> Any:
+        """Return the nest again, with these tensors in it."""
+        rest = iter(tensors)
+        return keras.tree.map_structure(
+            lambda leaf: next(rest) if leaf is _TENSOR else leaf, self._nest
+        )
+
+
+class PerVariable:
+    """Something for each variable, made when needed and freed with it.
+
+    Args:
+        make: Takes a variable.
+    """
+
+    def __init__(self, make: Callable[[keras.Variable], Any]) -> None:
+        self._make = make
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, variable: keras.Variable) -> Any:
+        key = id(variable)
+        if key not in self._made:
+            self._made[key] = self._make(variable)
+            weakref.finalize(variable, self._made.pop, key, None)
+        return self._made[key]
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return leaf is not None and not isinstance(leaf, keras.Variable)
+
+
+_TENSOR = object()
