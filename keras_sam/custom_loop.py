@@ -100,6 +100,7 @@ def sharpness_aware_gradients(
         method,
         [roles.role_by_name(variable) for variable in variables],
         list(range(len(variables))),
+        [variable.value for variable in variables],
     )
     if state is None:
         weights = [backend.read(variable) for variable in variables]

@@ -34,13 +34,13 @@ Private Keras names that this folder relies on, each covered by
 
 import keras
 
-from keras_sam.backend.common import as_sparse_as
+from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
-from keras_sam.backend.common import read
+from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import unlisted_state
@@ -72,6 +72,7 @@ from keras_sam.backend.vectors import scale
 from keras_sam.backend.vectors import scale_lazily
 from keras_sam.backend.vectors import scale_or_zero
 from keras_sam.backend.vectors import subtract
+from keras_sam.types import Tensor
 
 # What a backend does in a way of its own replaces what is common to all.
 if keras.backend.backend() == "tensorflow":
@@ -87,3 +88,8 @@ else:
         '"torch" before Keras is imported. '
         f"Received: backend={keras.backend.backend()!r}"
     )
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """Return the value of a variable as a tensor without a history."""
+    return as_tensor(variable.value)

@@ -10,9 +10,9 @@ from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Return the value of a variable as a tensor without a history."""
-    return variable.value
+def as_tensor(value: Tensor) -> Tensor:
+    """Return what a variable reads as, as a tensor without a history."""
+    return value
 
 
 def densify(gradient: Tensor) -> Tensor:
@@ -25,10 +25,9 @@ def stored_values(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
-    """Return a gradient, dense if the example is dense."""
-    del example
-    return gradient
+def filled_like(gradient: Tensor, value: float) -> Tensor:
+    """Return a gradient of the same kind, all of one value."""
+    return keras.ops.full_like(gradient, value)
 
 
 def num_replicas() -> int:

@@ -3,9 +3,8 @@
 Each part is a batch of its own, and counts with its share of the examples.
 There are three ways to go over them: the whole batch as one part, parts one
 after another, and, in `keras_sam.trainers.jax.device_groups`, side by side.
-Each has a method `mean(function, batch, state, variables)`, with the variables
-that the state is of; `function(batch, state)` returns the `PartResult` of a
-part.
+Each has a method `mean(function, batch, state, constants)`, where
+`function(batch, state, constants)` returns the `PartResult` of a part.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from keras_sam.engine.two_passes import PartResult
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 
-PartFunction = Callable[[Batch, list[Tensor]], PartResult]
+PartFunction = Callable[[Batch, list[Tensor], Any], PartResult]
 
 
 class Whole:
@@ -33,11 +32,10 @@ class Whole:
         function: PartFunction,
         batch: Batch,
         state: list[Tensor],
-        variables: list[keras.Variable],
+        constants: Any,
     ) -> PartResult:
         """Return the result for the batch."""
-        del variables
-        return function(batch, state)
+        return function(batch, state, constants)
 
 
 class OneAfterAnother:
@@ -61,16 +59,15 @@ class OneAfterAnother:
         function: PartFunction,
         batch: Batch,
         state: list[Tensor],
-        variables: list[keras.Variable],
+        constants: Any,
     ) -> PartResult:
         """Return the mean over the parts, the last state and the last logs."""
-        del variables
         total = batch_size(batch)
 
         def part(
             state: list[Tensor], start: Tensor, size: Tensor
         ) -> tuple[Mean, list[Tensor], Any]:
-            result = function(take(batch, start, size), state)
+            result = function(take(batch, start, size), state, constants)
             share = keras.tree.map_structure(
                 lambda t: None if t is None else _share(t, size, total),
                 result.mean,

@@ -25,6 +25,7 @@ from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
+from keras_sam.types import Vector
 from keras_sam.validation import check_batch_size
 
 
@@ -52,8 +53,8 @@ class Step:
         model: A compiled, built `SAMModel`.
         batch: `Batch`.
         device_groups: Takes the way in which the parts of a group's examples
-            are averaged, and returns that of the whole batch; `None` for one
-            group.
+            are averaged and the variables that the state is of, and returns
+            that of the whole batch; `None` for one group.
         compiled: Calls a function that has no conditional or loop, and in
             which replicas do not communicate, and returns what it returns.
             `None` to call such functions like any other.
@@ -63,7 +64,7 @@ class Step:
         self,
         model: keras.Model,
         batch: Batch,
-        device_groups: Callable[[Any], Any] | None = None,
+        device_groups: Callable[[Any, Any], Any] | None = None,
         compiled: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         self._model = model
@@ -80,20 +81,15 @@ class Step:
             call = _call
         self._loss = TrainingLoss(model)
         self.state_variables = self._loss.state_variables
-        self.two_passes = TwoPasses(
-            self._loss,
-            self._method,
-            *roles.of_sam_model(model),
-            backend.loss_scale(model.optimizer),
-            self._settings.ascent_fraction,
-            is_global,
-            call,
-        )
+        self._weights = [v.value for v in self._loss.variables]
+        self._loss_scale = backend.loss_scale(model.optimizer)
+        self._pass_call = call
+        self.two_passes = self._two_passes(self._weights, self._loss_scale)
         self._parts: Any = Whole()
         if self._settings.num_microbatches > 1:
             self._parts = OneAfterAnother(self._settings.num_microbatches)
         if device_groups is not None:
-            self._parts = device_groups(self._parts)
+            self._parts = device_groups(self._parts, self.state_variables)
         self._rho = self._settings.rho_at(model.optimizer)
         self._iterations = ops.convert_to_tensor(model.optimizer.iterations)
         self._positions = {
@@ -125,7 +121,9 @@ class Step:
         Returns:
             `Inspection`, exact for a method of one pass too.
         """
-        two_passes = self.two_passes
+        two_passes = self._two_passes(
+            self._weights, self._loss_scale, keep_gradients=True
+        )
         _, found = two_passes(
             self._batch, state, self.method_state(state), rho
         )
@@ -133,6 +131,24 @@ class Step:
             return found
         clean = two_passes.clean_pass(self._batch, state, [])
         return found._replace(loss=clean.loss, rise=found.loss - clean.loss)
+
+    def _two_passes(
+        self,
+        weights: Vector,
+        loss_scale: Tensor | None,
+        keep_gradients: bool = False,
+    ) -> TwoPasses:
+        return TwoPasses(
+            self._loss,
+            self._method,
+            *roles.of_sam_model(self._model),
+            weights,
+            loss_scale,
+            self._settings.ascent_fraction,
+            self._settings.perturbation == "global",
+            self._pass_call,
+            keep_gradients,
+        )
 
     def method_state(self, state: list[Tensor]) -> State:
         """Return what the method stores, out of the whole state."""
@@ -167,22 +183,25 @@ class Step:
     def _sharp(self, state: list[Tensor], method_state: State) -> PartResult:
         """Return the mean over the parts of the batch of both passes."""
 
-        def part(batch: Batch, state: list[Tensor]) -> PartResult:
+        def part(
+            batch: Batch, state: list[Tensor], constants: Any
+        ) -> PartResult:
+            *arguments, method_state, rho = constants
+            two_passes = self._two_passes(*arguments)
             return self._call(
-                lambda: self.two_passes(batch, state, method_state, self._rho)[
-                    0
-                ]
+                lambda: two_passes(batch, state, method_state, rho)[0]
             )
 
         check_batch_size(self._model, batch_size(self._batch))
-        return self._dense(self._mean_over_parts(part, state))
+        return self._dense(
+            self._mean_over_parts(part, state, method_state, self._rho)
+        )
 
     def _mean_over_parts(
-        self, function: PartFunction, state: list[Tensor]
+        self, function: PartFunction, state: list[Tensor], *constants: Any
     ) -> PartResult:
-        return self._parts.mean(
-            function, self._batch, state, self.state_variables
-        )
+        constants = (self._weights, self._loss_scale, *constants)
+        return self._parts.mean(function, self._batch, state, constants)
 
     def _plain(self, state: list[Tensor], method_state: State) -> PartResult:
         """Return what one pass over the whole batch gives."""
@@ -255,10 +274,12 @@ class Step:
 
     def _mean_statistic(self, state: list[Tensor]) -> Tensor:
         """Return the mean over the parts, of a pass that leaves nothing."""
-        two_passes = self.two_passes
         fraction = self._settings.ascent_fraction
 
-        def part(batch: Batch, state: list[Tensor]) -> PartResult:
+        def part(
+            batch: Batch, state: list[Tensor], constants: Any
+        ) -> PartResult:
+            two_passes = self._two_passes(*constants)
             clean = two_passes.clean_pass(
                 leading_examples(batch, fraction) or batch,
                 state,

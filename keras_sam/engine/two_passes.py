@@ -1,5 +1,6 @@
 """Both passes over one part of a batch."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -84,11 +85,13 @@ class TwoPasses:
         method: `Method`.
         roles: What each trainable variable is for.
         perturbed: The positions of those that are perturbed.
+        weights: What the trainable variables read as.
         loss_scale: Scalar that the loss is multiplied by before it is
             differentiated, or `None`.
         ascent_fraction: Number in (0, 1].
         is_global: Whether replicas share one perturbation.
         call: Calls a function that does one pass.
+        keep_gradients: Whether `Inspection` has the gradients at w and e.
     """
 
     def __init__(
@@ -97,22 +100,28 @@ class TwoPasses:
         method: Method,
         roles: list[str],
         perturbed: list[int],
+        weights: Vector,
         loss_scale: Tensor | None = None,
         ascent_fraction: float = 1.0,
         is_global: bool = False,
         call: Callable[[Callable[[], Any]], Any] = lambda pass_: pass_(),
+        keep_gradients: bool = False,
     ) -> None:
         self.loss = loss
         self.method = method
         self.seen = seen_by(method, len(roles), perturbed)
         self.everything = list(range(len(roles)))
-        self.weights = [variable.value for variable in loss.variables]
-        self._values = [backend.read(variable) for variable in loss.variables]
+        self._weights = weights
+        self._values = [backend.as_tensor(weight) for weight in weights]
         self._roles = roles
         self._perturbed = perturbed
         self._loss_scale = loss_scale
         self._ascent_fraction = ascent_fraction
         self._is_global = is_global
+        self._keep_gradients = keep_gradients
+        self._is_compared = (
+            method.combines or method.corrects or method.has_state
+        )
         self._call = call
         # Keras divides the loss by the number of replicas.
         num_replicas = backend.num_replicas()
@@ -150,27 +159,44 @@ class TwoPasses:
         if clean is None:
             clean = self.clean_pass(leading or batch, state, self.seen)
         g = self._shared(self.for_method(clean.gradients))
+        has_length = self._has_length(g)
+        is_scaled = self._loss_scale is not None
+        is_finite_at_w = self._is_finite(clean.gradients) if is_scaled else True
+
         e = self._perturb(g, rho, method_state)
-        perturbed = self._pass_at(e, batch, state, leading)
-        h = self._for_both(perturbed.gradients)
-        u = self._combined(g, h, perturbed.gradients, method_state)
+        weights = self._perturbed_weights(e)
+        if not self._keep_gradients:
+            # An eager step has the second pass use the memory that this frees.
+            e, clean = [], clean._replace(gradients=[])
+            g = g if self._is_compared else []
+        perturbed = self._pass_at(weights, batch, state, leading)
+        h = []
+        if self._is_compared:
+            h = self._shared(self.for_method(perturbed.gradients))
+
+        is_finite = self._is_finite(perturbed.gradients)
+        is_sharp = ops.logical_and(has_length, is_finite)
+        u = perturbed.gradients
+        if method.combines:
+            # Without a perturbation h is the plain gradient.
+            combined = self.for_optimizer(method.combine(g, h, method_state), u)
+            u = backend.select(is_sharp, combined, u)
+        if is_scaled:
+            # The optimizer skips a step that is not finite in either pass.
+            u = self._unless(ops.logical_not(is_finite_at_w), math.nan, u)
+        else:
+            is_lost = ops.logical_and(has_length, ops.logical_not(is_finite))
+            u = self._unless(is_lost, 0.0, u)
 
         loss = perturbed.loss if leading is None else perturbed.auxiliary
         rise = backend.unscale_loss_for_distribution(loss - clean.loss)
-        is_usable, is_finite = self._has_length(g), _is_finite(perturbed.gradients)
-        is_sharp = ops.logical_and(is_usable, is_finite)
-        if method.combines:
-            # Without a perturbation h is the plain gradient.
-            u = backend.select(is_sharp, u, perturbed.gradients)
-        if self._loss_scale is None:
-            # Else the optimizer is to see what is not finite, and skip.
-            is_lost = ops.logical_and(is_usable, ops.logical_not(is_finite))
-            u = backend.select(is_lost, _like(clean.gradients, u), u)
         mean = self._mean(g, h, u, method_state, rise, is_sharp)
         backend.write_unlisted(clean.unlisted)
         return (
             PartResult(mean, clean.state, clean.auxiliary),
-            Inspection(clean.loss, rise, clean.gradients, e, perturbed.gradients),
+            Inspection(
+                clean.loss, rise, clean.gradients, e, perturbed.gradients
+            ),
         )
 
     def clean_pass(
@@ -180,7 +206,7 @@ class TwoPasses:
 
         def run() -> Pass:
             clean = self.loss.run(
-                batch, self.weights, state, wanted, self._loss_scale
+                batch, self._weights, state, wanted, self._loss_scale
             )
             logs, following = self.loss.update_metrics(clean, batch)
             return clean._replace(auxiliary=logs, state=following)
@@ -254,7 +280,9 @@ class TwoPasses:
 
         only = self._call(run)
         h = self._shared(self.for_method(only.gradients))
-        u = self._combined(h, h, only.gradients, method_state)
+        u = only.gradients
+        if self.method.combines:
+            u = self.for_optimizer(self.method.combine(h, h, method_state), u)
         rise = vectors.dot(h, e)
         mean = self._mean(h, h, u, method_state, rise, self._has_length(h))
         backend.write_unlisted(only.unlisted)
@@ -265,13 +293,12 @@ class TwoPasses:
 
     def _pass_at(
         self,
-        e: Vector,
+        weights: Vector,
         batch: Batch,
         state: list[Tensor],
         leading: Batch | None,
     ) -> Pass:
         """Return the pass at w + e; auxiliary is the loss of `leading`."""
-        weights = self._perturbed_weights(e)
 
         def run() -> Pass:
             perturbed = self.loss.run(
@@ -311,19 +338,20 @@ class TwoPasses:
             [self._values[i] for i in self._perturbed],
             e,
         )
-        weights = list(self.weights)
+        weights = list(self._weights)
         for i, weight in zip(self._perturbed, moved):
             weights[i] = weight
         return weights
 
-    def _combined(
-        self, g: Vector, h: Vector, gradients: Gradients, method_state: State
+    def _unless(
+        self, condition: Tensor, value: float, gradients: Gradients
     ) -> Gradients:
-        if not self.method.combines:
-            return gradients
-        return self.for_optimizer(
-            self.method.combine(g, h, method_state), gradients
-        )
+        """Return gradients, or some of the same value if a condition holds."""
+        filled = [
+            None if t is None else backend.filled_like(t, value)
+            for t in gradients
+        ]
+        return backend.select(condition, filled, gradients)
 
     def _mean(
         self,
@@ -357,13 +385,6 @@ class TwoPasses:
             found[i] = tensor
         return found
 
-    def _for_both(self, gradients: Gradients) -> Vector:
-        """Return what a method that compares it with g sees of h."""
-        method = self.method
-        if not (method.combines or method.corrects or method.has_state):
-            return []
-        return self._shared(self.for_method(gradients))
-
     def _shared(self, vector: Vector) -> Vector:
         """Return what replicas that share a perturbation agree on."""
         return backend.mean_over_replicas(vector) if self._is_global else vector
@@ -373,6 +394,15 @@ class TwoPasses:
         g = [t for i, t in zip(self.seen, g) if i in self._perturbed]
         square = vectors.dot(g, g)
         return ops.logical_and(square > 0, ops.isfinite(square))
+
+    def _is_finite(self, gradients: Gradients) -> Tensor:
+        """Return whether the sum of all squares is."""
+        found = [
+            self._unscaled(backend.stored_values(gradient))
+            for gradient in gradients
+            if gradient is not None
+        ]
+        return ops.isfinite(vectors.dot(found, found))
 
     def _unscaled(self, gradient: Tensor) -> Tensor:
         if self._unit is None:
@@ -394,25 +424,3 @@ def seen_by(method: Method, count: int, perturbed: list[int]) -> list[int]:
 def zeros_like(gradients: Gradients) -> Gradients:
     """Return zeros where there is a gradient."""
     return [None if t is None else ops.zeros_like(t) for t in gradients]
-
-
-def _is_finite(gradients: Gradients) -> Tensor:
-    """Return whether the sum of all squares is."""
-    found = [backend.stored_values(t) for t in gradients if t is not None]
-    return ops.isfinite(vectors.dot(found, found))
-
-
-def _like(gradients: Gradients, others: Gradients) -> Gradients:
-    """Return gradients, sparse and missing where others are.
-
-    Args:
-        gradients: `Gradients`, `None` for what was not wanted.
-        others: `Gradients`.
-    """
-    alike: Gradients = []
-    for ours, theirs in zip(gradients, others):
-        if ours is None or theirs is None:
-            alike.append(None if theirs is None else zeros_like([theirs])[0])
-        else:
-            alike.append(backend.as_sparse_as(theirs, ours))
-    return alike

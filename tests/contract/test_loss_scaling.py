@@ -166,7 +166,8 @@ class BadSlope(layers.Layer):
         self.kernel = self.add_weight(shape=(), initializer="ones")
 
     def call(self, inputs):
-        kernel = ops.convert_to_tensor(self.kernel)
+        # A tensor, since a function of variables would need another gradient.
+        kernel = ops.multiply(self.kernel, 1.0)
         is_first = ops.equal(kernel, 1.0)
         is_bad = is_first if self.bad_pass == 1 else ~is_first
         slope = ops.where(is_bad, self.bad_value, 1.0)

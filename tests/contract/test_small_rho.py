@@ -1,7 +1,8 @@
-"""Micro-batches with rho towards 0: the plain gradient of the whole batch.
+"""Micro-batches with rho towards 0: the mean of the plain gradients of parts.
 
-With rho = 1e-30 both passes run, and w + e is w: float32 numbers of order one
-are 1e-7 apart. What is left is how the parts of a batch are put together.
+A part is a batch of its own and counts with its share of the examples. With
+rho = 1e-30 both passes run, and w + e is w: float32 numbers of order one are
+1e-7 apart. What is left is how the parts of a batch are put together.
 """
 
 import keras
@@ -30,24 +31,62 @@ SETTINGS = [
 
 
 def assert_same_step(plain, sam, data, **arguments):
-    """Compare one step of each; for `SGD(1.0)` that is the gradient."""
+    """Compare a step with the mean of plain steps on the parts.
+
+    For `SGD(1.0)` a step is the gradient.
+    """
     arguments.setdefault("run_eagerly", True)
-    before = values(plain.trainable_variables)
+    before = values(plain.variables)
     for model in (plain, sam):
         model.compile(optimizers.SGD(1.0), **arguments)
-        model.train_on_batch(*data)
-    for start, actual, expected in zip(
-        before,
-        values(sam.trainable_variables),
-        values(plain.trainable_variables),
-        strict=True,
+    sam.train_on_batch(*data)
+    count = len(plain.trainable_variables)
+    expected = [0.0] * count
+    for part, share in parts(data, sam.sam.num_microbatches):
+        for variable, value in zip(plain.variables, before):
+            variable.assign(value)
+        plain.train_on_batch(*part)
+        for i, value in enumerate(values(plain.trainable_variables)):
+            expected[i] = expected[i] + share * value
+    for variable, actual, wanted in zip(
+        plain.trainable_variables, values(sam.trainable_variables), expected
     ):
-        assert np.any(expected != start)
+        start = dict(zip(map(id, plain.variables), before))[id(variable)]
+        assert np.any(wanted != start)
         # Up to 30 float32 operations, relative to the largest number.
-        largest = max(np.max(np.abs(a)) for a in (start, expected))
+        largest = max(np.max(np.abs(a)) for a in (start, wanted))
         np.testing.assert_allclose(
-            actual, expected, rtol=0, atol=30 * 2**-24 * largest
+            actual, wanted, rtol=0, atol=30 * 2**-24 * largest
         )
+
+
+def parts(data, count):
+    """Return consecutive parts, the smaller ones first, and their shares."""
+    small, num_large = divmod(NUM_EXAMPLES, count)
+    sizes = [small] * (count - num_large) + [small + 1] * num_large
+    start = 0
+    for size in sizes:
+        rows = slice(start, start + size)
+        part = keras.tree.map_structure(lambda a, rows=rows: a[rows], data)
+        yield part, size / NUM_EXAMPLES
+        start += size
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mean_over_parts_is_the_gradient_of_the_whole_batch(weighted, settings):
+    """For the default reduction; not for a sum."""
+    plain, sam = twins(regularized, rho=1e-30, **settings)
+    data = normal(NUM_EXAMPLES, 3), normal(NUM_EXAMPLES, 2)
+    if weighted:
+        data += (np.linspace(0, 2, NUM_EXAMPLES),)
+    for model in (plain, sam):
+        model.compile(optimizers.SGD(1.0), "mse", run_eagerly=True)
+        model.train_on_batch(*data)
+    for actual, expected in zip(
+        values(sam.trainable_variables), values(plain.trainable_variables)
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
 def regularized(model):

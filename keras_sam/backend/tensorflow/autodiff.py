@@ -13,9 +13,9 @@ from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Return the value of a variable as a tensor."""
-    return tf.convert_to_tensor(variable.value)
+def as_tensor(value: Tensor) -> Tensor:
+    """Return what a variable reads as, as a tensor."""
+    return tf.convert_to_tensor(value)
 
 
 def auxiliary_and_gradients(
@@ -87,10 +87,12 @@ def stored_values(gradient: Tensor) -> Tensor:
     return gradient.values if is_sparse else gradient
 
 
-def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
-    """Return a gradient, dense if the example is dense."""
-    is_sparse = isinstance(example, tf.IndexedSlices)
-    return gradient if is_sparse else densify(gradient)
+def filled_like(gradient: Tensor, value: float) -> Tensor:
+    """Return a gradient of the same kind, all of one value."""
+    if isinstance(gradient, tf.IndexedSlices):
+        values = filled_like(gradient.values, value)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return tf.fill(tf.shape(gradient), tf.cast(value, gradient.dtype))
 
 
 def num_replicas() -> int:

@@ -15,9 +15,9 @@ from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Return the value of a variable, without its history."""
-    return variable.value.detach()
+def as_tensor(value: Tensor) -> Tensor:
+    """Return what a variable reads as, without its history."""
+    return value.detach()
 
 
 def auxiliary_and_gradients(
@@ -84,7 +84,7 @@ def perturbed_weights(
     return vectors.add(values, perturbation, out=memory)
 
 
-_memory = common.PerVariable(lambda variable: torch.empty_like(read(variable)))
+_memory = common.PerVariable(lambda variable: torch.empty_like(as_tensor(variable.value)))
 
 
 def densify(gradient: Tensor) -> Tensor:
@@ -97,9 +97,9 @@ def stored_values(gradient: Tensor) -> Tensor:
     return gradient._values() if gradient.is_sparse else gradient
 
 
-def as_sparse_as(example: Tensor, gradient: Tensor) -> Tensor:
-    """Return a gradient, dense if the example is dense."""
-    return gradient if example.is_sparse else densify(gradient)
+def filled_like(gradient: Tensor, value: float) -> Tensor:
+    """Return a gradient of the same kind, all of one value."""
+    return torch.full_like(densify(gradient), value)
 
 
 def cond(

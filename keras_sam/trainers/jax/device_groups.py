@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec
 
+from keras_sam.engine.parts import PartFunction
 from keras_sam.engine.two_passes import PartResult
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
@@ -19,15 +20,15 @@ _GROUP = "keras_sam_group"
 _MEMBER = "keras_sam_member"
 
 
-def groups_of(perturbation: str | int) -> Callable[[Any], Any] | None:
+def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
     """Return how a step splits its batch, to perturb for each part.
 
     Args:
         perturbation: As for `SAMModel`.
 
     Returns:
-        Takes how the parts of a group's examples are averaged, and returns
-        `DeviceGroups`; or `None` if there is one perturbation for all.
+        Takes how the parts of a group's examples are averaged and the variables
+        that a state is of, and returns `DeviceGroups`; or `None` if there is one perturbation for all.
 
     Raises:
         ValueError: If the replicas cannot be divided into such groups.
@@ -62,11 +63,19 @@ class DeviceGroups:
         axis: The name of the axis that the batch lies along.
         count: Integer, how many groups of neighbours the axis is divided into.
         parts: How the parts of a group's examples are averaged.
+        variables: Those that the state is of.
     """
 
-    def __init__(self, mesh: Mesh, axis: str, count: int, parts: Any) -> None:
-        self._count = count
+    def __init__(
+        self,
+        mesh: Mesh,
+        axis: str,
+        count: int,
+        parts: Any,
+        variables: list[keras.Variable],
+    ) -> None:
         self._parts = parts
+        self._variables = variables
         position = mesh.axis_names.index(axis)
         shape, names = list(mesh.devices.shape), list(mesh.axis_names)
         shape[position : position + 1] = [count, shape[position] // count]
@@ -75,23 +84,19 @@ class DeviceGroups:
 
     def mean(
         self,
-        function: Callable[[Batch, list[Tensor]], PartResult],
+        function: PartFunction,
         batch: Batch,
         state: list[Tensor],
-        variables: list[keras.Variable],
+        constants: Any,
     ) -> PartResult:
-        """Return the mean over the groups; see `keras_sam.engine.parts`.
+        """Return the mean over the groups; see `keras_sam.engine.parts`."""
+        variables = self._variables
 
-        Args:
-            function: Takes the examples of a group and a state.
-            batch: `Batch`.
-            state: Values of `variables`, from which all groups start.
-            variables: They say how their values are merged.
-        """
-
-        def on_group(batch: Batch, state: list[Tensor]) -> PartResult:
+        def on_group(
+            batch: Batch, state: list[Tensor], constants: Any
+        ) -> PartResult:
             start = [*map(_with_own_seed, variables, state)]
-            result = self._parts.mean(function, batch, start, variables)
+            result = self._parts.mean(function, batch, start, constants)
             merged = [*map(_merged, variables, state, start, result.state)]
             return PartResult(
                 jax.tree.map(_mean, result.mean),
@@ -99,14 +104,16 @@ class DeviceGroups:
                 jax.tree.map(_mean, result.logs),
             )
 
+        # What a group reads has to come in as an argument: an array from
+        # outside is laid out on the mesh of the distribution.
         return jax.shard_map(
             on_group,
             mesh=self._mesh,
-            in_specs=(_spec(_GROUP), _spec()),
+            in_specs=(_spec(_GROUP), _spec(), _spec()),
             out_specs=_spec(),
             axis_names={_GROUP},
             check_vma=False,
-        )(batch, state)
+        )(batch, state, constants)
 
 
 def _with_own_seed(variable: keras.Variable, value: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Run by `test_replicas.py` in a process of its own, because the number of
 devices has to be set before JAX starts.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -45,15 +46,13 @@ CASES = {
         {"method": "look_sam", "perturbation": "global"},
         {"method": "look_sam"},
     ),
-    # Dropout aside: seeds go from device to device for each part, and where
-    # AESAM stays, on one device a pass of the whole batch draws once.
     "ae_sam": (
-        {"method": "ae_sam", "dropout": 0.0},
-        {"method": "ae_sam", "dropout": 0.0, "num_microbatches": 4},
+        {"method": "ae_sam"},
+        {"method": "ae_sam", "num_microbatches": 4},
     ),
     "micro-batches": (
-        {"num_microbatches": 2, "ascent_fraction": 0.5, "dropout": 0.0},
-        {"num_microbatches": 8, "ascent_fraction": 0.5, "dropout": 0.0},
+        {"num_microbatches": 2, "ascent_fraction": 0.5},
+        {"num_microbatches": 8, "ascent_fraction": 0.5},
     ),
 }
 """Arguments on four devices, and on one device for the same result."""
@@ -81,6 +80,7 @@ def main() -> None:
             "results": results,
             "statistics": statistics(data_parallel),
             "refused": refusal(data_parallel),
+            "dropout": dropout(data_parallel),
             "reductions": {
                 str(perturbation): reductions(data_parallel, perturbation)
                 for perturbation in (None, "replica", "global", 2)
@@ -95,11 +95,10 @@ def data():
     return x, generator.integers(0, 3, 96), generator.uniform(0.5, 2.0, 96)
 
 
-def build(dropout=0.3, **arguments):
+def build(**arguments):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
     x = layers.Dense(16, activation="tanh", kernel_regularizer="l2")(inputs)
-    x = layers.Dropout(dropout)(x)
     outputs = layers.Dense(3, activation="softmax")(x)
     return compiled(keras_sam.SAMModel(inputs, outputs, **arguments))
 
@@ -208,6 +207,37 @@ def statistics(distribution):
     return [float(np.abs(a - b).max()) for a, b in zip(found, (mean, variance))]
 
 
+def dropout(distribution):
+    """Return the slopes of a sum over dropout, of an example on each device.
+
+    They are the means over the masks, and the seed that a step leaves is
+    returned with them, on four devices and on one.
+    """
+    results = {}
+    for name, scope in (
+        ("many", distribution.scope()),
+        ("one", contextlib.nullcontext()),
+    ):
+        with scope:
+            keras.utils.set_random_seed(0)
+            inputs = keras.Input((64,))
+            x = layers.Dropout(0.5, seed=1)(inputs)
+            outputs = layers.Dense(
+                1, use_bias=False, kernel_initializer="zeros"
+            )(x)
+            model = keras_sam.SAMModel(inputs, outputs, rho=1e-30)
+            model.compile(
+                keras.optimizers.SGD(1.0), lambda y, y_pred: y_pred - y
+            )
+            model.train_on_batch(np.ones((4, 64)), np.zeros((4, 1)))
+        [state] = [v for v in model.variables if v.shape == (2,)]
+        results[name] = {
+            "slopes": (-model.get_weights()[0][:, 0]).tolist(),
+            "seed": state.numpy().tolist(),
+        }
+    return results
+
+
 def refusal(distribution):
     try:
         with distribution.scope():
@@ -226,7 +256,7 @@ def reductions(distribution, perturbation):
             if perturbation is None
             else {"perturbation": perturbation}
         )
-        model = build(dropout=0.0, **settings)
+        model = build(**settings)
         model.train_on_batch(x, y, weights)
         lists = (
             model.trainable_variables,

@@ -19,8 +19,8 @@ def outcome():
 def test_four_devices_do_what_one_device_does(outcome, case):
     """With a micro-batch on the one for each perturbation on the four.
 
-    That covers dropout masks, seeds, and the normalization of the loss where
-    masks and sample weights are spread unevenly.
+    That covers the normalization of the loss where masks and sample weights
+    are spread unevenly.
     """
     result = outcome["results"][case]
     # Six steps of float32 sums over 32 examples, taken in another order: some
@@ -38,6 +38,14 @@ def test_moving_statistics_are_means_over_shards(outcome):
 def test_memory_of_a_method_lies_where_the_weights_do(outcome):
     layouts = outcome["results"]["model_parallel"]["layouts"]
     assert layouts == ["P(None, 'model')"]
+
+
+def test_groups_draw_masks_of_their_own(outcome):
+    """And the seed is left as after a step on one device."""
+    many, one = outcome["dropout"]["many"], outcome["dropout"]["one"]
+    # With the same mask on all devices every mean would be 0 or 2.
+    assert {0.5, 1.0, 1.5} <= set(many["slopes"])
+    assert many["seed"] == one["seed"]
 
 
 def test_groups_must_divide_the_replicas(outcome):

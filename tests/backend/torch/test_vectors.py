@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import keras_sam
+from keras_sam import backend
 from keras_sam import methods
 from keras_sam import vectors
-from keras_sam.backend.torch.vectors import Room
 from keras_sam.backend.torch.vectors import scale_lazily
 from tests.contract.twins import normal
 
@@ -44,28 +44,19 @@ def test_what_is_scaled_lazily_is_like_a_list():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_scaled_lazily_is_added_in_the_dtypes_of_the_first(dtype):
     first = [torch.ones(2, dtype=dtype), torch.ones(1, dtype=dtype)]
-    for total in vectors.add(first, SCALED), Room().add(first, SCALED):
+    memory = [torch.empty_like(tensor) for tensor in first]
+    for total in vectors.add(first, SCALED), vectors.add(first, SCALED, memory):
         assert [tensor.dtype for tensor in total] == [dtype, dtype]
         assert [tensor.tolist() for tensor in total] == [[4.0, 4.0], [1.0]]
 
 
-def test_a_room_has_each_sum_in_the_same_memory():
-    room = Room()
-    first = room.add([torch.ones(2)], [torch.ones(2)])[0]
-    second = room.add([torch.ones(2)], [torch.zeros(2)])[0]
+def test_perturbed_weights_have_the_same_memory_in_each_step():
+    variable = keras.Variable(torch.ones(2))
+    arguments = [variable], [variable.value.detach()]
+    [first] = backend.perturbed_weights(*arguments, [torch.ones(2)])
+    [second] = backend.perturbed_weights(*arguments, [torch.zeros(2)])
     assert first.data_ptr() == second.data_ptr()
-    assert second.tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    "other", [torch.ones(3), torch.ones(2, dtype=torch.float64)]
-)
-def test_a_room_takes_vectors_of_other_shapes_and_dtypes(other):
-    room = Room()
-    room.add([torch.ones(2)], [torch.ones(2)])
-    [total] = room.add([other], [torch.ones(len(other))])
-    assert total.dtype == other.dtype
-    assert total.tolist() == [2.0] * len(other)
+    assert second.tolist() == variable.value.tolist() == [1.0, 1.0]
 
 
 class Watched(methods.SAM):
