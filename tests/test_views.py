@@ -11,6 +11,7 @@ from keras.src.saving import object_registration
 
 import keras_sam
 from tests import cases
+from tests import frameworks
 from tests import models
 
 X, Y = cases.FEATURES, cases.CLASSES
