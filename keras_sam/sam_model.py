@@ -132,10 +132,13 @@ class SAMModel(Trainer):
         """Return a `SAMModel` that trains an existing model in place.
 
         The result is the same model, layers and weights seen as a `SAMModel`:
-        whatever one trains or compiles, the other has too. `model.save()`
-        still writes a plain Keras file, which loads where keras_sam is not
-        installed. A built `Sequential` model is taken as the functional model
-        of its layers; the two share weights but not what `compile` sets.
+        whatever one trains or compiles, the other has too. `fit` of the model
+        itself takes plain steps, that of the result sharpness-aware ones, in
+        any order. Another `SAMModel` of the same model has its own settings.
+        `model.save()` still writes a plain Keras file, which loads where
+        keras_sam is not installed. A built `Sequential` model is taken as the
+        functional model of its layers; the two share weights but not what
+        `compile` sets.
 
         Args:
             model: A `keras.Model`: functional, sequential or subclassed.
