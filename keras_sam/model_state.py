@@ -7,6 +7,7 @@ import keras
 
 from keras_sam import backend
 from keras_sam.backend import KerasSaveable
+from keras_sam.settings import Settings
 
 
 class SAMState:
@@ -23,20 +24,18 @@ class SAMState:
         memory: The method's state, as `keras.Variable`s; empty until `build`.
         largest_batch: Integer, the size of the largest batch so far whose size
             was known before it was run.
-        train_function: What `fit` runs, if this `SAMModel` made it.
-        compiled_functions: On JAX, what runs a step, by name, with the
+        functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
         built_for: On PyTorch, the `compile` that the model was last built for.
     """
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tracker = keras.metrics.Mean(name="sharpness")
         self.memory: dict[str, Any] = {}
-        self.train_function: Any = None
-        self.compiled_functions: dict[str, tuple[Any, Any]] = {}
+        self.functions: dict[str, tuple[Any, Any]] = {}
         self.largest_batch = 0
         self.selected_for: list[int] | None = None
         self.selection: Any = None
@@ -145,6 +144,12 @@ class SavedState(KerasSaveable):
 
     def _obj_type(self) -> str:
         return "Loss"  # The kind whose attributes Keras skips least of.
+
+
+def start(model: Any, settings: Settings) -> None:
+    """Give a `SAMModel` its settings and a state that has seen no step."""
+    model._sam = SAMState(settings)
+    model._sam_saved = SavedState(model)
 
 
 def _fits(memory: list[tuple[str, keras.Variable]], store: Any) -> bool:

@@ -1,13 +1,12 @@
 """`SAMModel`: what the user sees."""
 
-import dataclasses
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from keras_sam import adoption
 from keras_sam import backend
 from keras_sam import model_state
 from keras_sam.engine import roles
@@ -86,6 +85,10 @@ class SAMModel(Trainer):
         [Foret et al., 2021](https://arxiv.org/abs/2010.01412), algorithm 1.
     """
 
+    # Views of one model share its `__dict__`; in slots each has its own.
+    __slots__ = ("_sam", "_sam_saved")
+
+    _original: "type[SAMModel] | None" = None
     _plain_class: type[keras.Model] | None = None
     _given: frozenset[str] = frozenset()
 
@@ -119,23 +122,23 @@ class SAMModel(Trainer):
         # Keras would put `Functional` between this class and `keras.Model`,
         # for all instances of it. Only this one is to become functional.
         if backend.functional_init_arguments(args, kwargs):
-            _check_functional_arguments(kwargs)
-            if not isinstance(self, backend.Functional):
-                self.__class__ = _combined_class(
-                    type(self), backend.Functional, settings
-                )
+            adoption.check_functional_arguments(kwargs)
+            adoption.combine(self, backend.Functional, settings)
         super().__init__(*args, **kwargs)
-        self._start(settings)
+        model_state.start(self, settings)
 
     @classmethod
     def from_model(cls, model: keras.Model, **settings: Any) -> "SAMModel":
         """Return a `SAMModel` that trains an existing model in place.
 
         The result is the same model, layers and weights seen as a `SAMModel`:
-        whatever one trains or compiles, the other has too. `model.save()`
-        still writes a plain Keras file, which loads where keras_sam is not
-        installed. A built `Sequential` model is taken as the functional model
-        of its layers; the two share weights but not what `compile` sets.
+        whatever one trains or compiles, the other has too. `fit` of the model
+        itself takes plain steps, that of the result sharpness-aware ones, in
+        any order. Another `SAMModel` of the same model has its own settings.
+        `model.save()` still writes a plain Keras file, which loads where
+        keras_sam is not installed. A built `Sequential` model is taken as the
+        functional model of its layers; the two share weights but not what
+        `compile` sets.
 
         Args:
             model: A `keras.Model`: functional, sequential or subclassed.
@@ -149,21 +152,8 @@ class SAMModel(Trainer):
             ValueError: If `model` has a `train_step` of its own, which would
                 not take part, or is a `SAMModel`.
         """
-        _check_model(model)
-        checked = Settings(**settings)
-        if isinstance(model, keras.Sequential) and model.built:
-            # A list of one input would want a list of one array in each call.
-            [inputs], outputs = model.inputs, model.outputs
-            outputs = outputs[0] if len(outputs) == 1 else outputs
-            model = keras.Model(inputs, outputs, name=model.name)
-        combined = _combined_class(cls, type(model), checked)
-        wrapper = _view(model, combined)
-        wrapper._start(checked)
-        return wrapper
-
-    def _start(self, settings: Settings) -> None:
-        self._sam = model_state.SAMState(settings)
-        self._sam_saved = model_state.SavedState(self)
+        adoption.check_adoptable(model)
+        return adoption.adopt(cls, model, Settings(**settings))
 
     @property
     def sam(self) -> Settings:
@@ -254,14 +244,18 @@ class SAMModel(Trainer):
         """Return what `from_config` makes the same model from."""
         settings = self.sam.get_config()
         if self._plain_class is not None:
-            plain = _view(self, self._plain_class)
+            plain = adoption.view(self, self._plain_class)
             config = keras.saving.serialize_keras_object(plain)
             config.pop("compile_config", None)
             return {"wrapped_model": config, **settings}
-        if not backend.has_functional_constructor(type(self)):
-            # The constructor is another, which may choose what it is not given.
+        model = self
+        original = adoption.original_class(type(self))
+        if not backend.has_functional_constructor(original):
+            # The constructor may choose what it is not given, and takes the
+            # arguments that Keras finds for the class that has it.
             settings = {k: v for k, v in settings.items() if k in self._given}
-        return {**super().get_config(), **settings}
+            model = adoption.view(self, original)
+        return {**super(SAMModel, model).get_config(), **settings}
 
     def __reduce__(self) -> Any:
         """Return what `pickle` needs, without this class, which has no name."""
@@ -273,85 +267,13 @@ class SAMModel(Trainer):
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> "SAMModel":
         """Return the model that `get_config` describes."""
+        original = adoption.original_class(cls)
         if "wrapped_model" in config:
             config = dict(config)
             model = keras.saving.deserialize_keras_object(
                 config.pop("wrapped_model"), custom_objects=custom_objects
             )
-            original: Any = cls.__bases__[0] if cls._plain_class else cls
             return original.from_model(model, **config)
-        return super().from_config(config, custom_objects=custom_objects)
-
-
-_FUNCTIONAL_ARGUMENTS = ("inputs", "outputs", "name", "trainable", "dtype")
-
-
-def _check_functional_arguments(arguments: dict[str, Any]) -> None:
-    """Check that Keras would drop none, a misspelled radius for example.
-
-    Raises:
-        TypeError: If there is no such argument.
-    """
-    for name, value in arguments.items():
-        if name not in _FUNCTIONAL_ARGUMENTS:
-            known = [field.name for field in dataclasses.fields(Settings)]
-            known += _FUNCTIONAL_ARGUMENTS
-            raise TypeError(
-                f"`SAMModel` has no argument `{name}`. It has "
-                f"{', '.join(f'`{k}`' for k in known)}. "
-                f"Received: {name}={value!r}"
-            )
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            "`model` must be a `keras.Model`. "
-            f"Received: model={model!r} (of type {type(model)})"
+        return super(SAMModel, original).from_config(
+            config, custom_objects=custom_objects
         )
-    if isinstance(model, SAMModel):
-        raise ValueError(
-            f"`model` is a `SAMModel` already. Received: model={model!r}"
-        )
-    if type(model).train_step is not keras.Model.train_step:
-        raise ValueError(
-            "`model` must not have a `train_step` of its own, because "
-            "`SAMModel` replaces it. Move what is special about it to "
-            "`compute_loss`, or make the class a subclass of `SAMModel`. "
-            f"Received: model={model!r}"
-        )
-
-
-def _view(model: keras.Model, cls: type[keras.Model]) -> Any:
-    """Return the same model, state and all, as an instance of `cls`."""
-    view = object.__new__(cls)
-    object.__setattr__(view, "__dict__", model.__dict__)
-    return view
-
-
-def _make_combined_class(cls: Any, base: Any, settings: Settings) -> Any:
-    """Return the class of a model that is a `cls` and a `base`.
-
-    It is saved under the name of `cls`, whose `from_config` makes it again.
-    `keras.models.clone_model` calls the constructor of a functional
-    model with inputs and outputs alone, so the class remembers the settings.
-    """
-    namespace: dict[str, Any] = {
-        "__doc__": cls.__doc__,
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-    }
-    if base is not backend.Functional:
-        namespace["_plain_class"] = base
-    elif cls.__init__ is SAMModel.__init__:
-
-        def __init__(self: SAMModel, *args: Any, **kwargs: Any) -> None:
-            SAMModel.__init__(self, *args, **{**vars(settings), **kwargs})
-
-        namespace["__init__"] = __init__
-    combined = type(cls.__name__, (cls, base), namespace)
-    backend.save_under_name_of(cls, combined)
-    return combined
-
-
-_combined_class: Callable[..., Any] = functools.cache(_make_combined_class)

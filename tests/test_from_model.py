@@ -86,14 +86,6 @@ def test_a_sequential_model_that_was_trained_goes_on(kind):
     np.testing.assert_array_equal(predict(plain), predict(sharp))
 
 
-def test_a_second_view_replaces_the_settings_of_the_first():
-    plain = models.batch_norm_dropout(None)
-    first = compiled(keras_sam.SAMModel.from_model(plain, rho=0.5))
-    first.fit(X, Y, verbose=0)
-    second = keras_sam.SAMModel.from_model(plain, rho=0.0)
-    assert second.fit(X, Y, verbose=0).history["sharpness"] == [0.0]
-
-
 def test_a_compiled_model_stays_compiled():
     plain = compiled(models.batch_norm_dropout(None), optimizer="adam")
     sharp = keras_sam.SAMModel.from_model(plain)

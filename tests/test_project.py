@@ -70,6 +70,7 @@ FLOORS = (
     ("engine",),
     ("settings", "model_state"),
     ("trainers",),
+    ("adoption",),
     ("sam_model", "custom_loop"),
 )
 

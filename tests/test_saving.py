@@ -55,6 +55,9 @@ KINDS = {
     ),
     "adopted_unbuilt_sequential": models.unbuilt_sequential,
     "adopted_subclass": models.adopted_subclass,
+    "adopted_functional_subclass": lambda settings: models.adopt(
+        models.PlainFunctionalNet(), settings
+    ),
 }
 """How a `SAMModel` can come about."""
 
@@ -205,14 +208,36 @@ def test_from_config_keeps_every_setting(kind):
     assert_same_settings(other, model)
 
 
-# Keras itself makes of the others a `Sequential` and a `Functional` model.
-CLONED = KINDS.keys() - {"adopted_unbuilt_sequential", "functional_subclass"}
+class ChoosingFunctional(keras_sam.SAMModel):
+    """Keras calls its constructor when it clones, without the settings."""
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        super().__init__(inputs, outputs, name=name, rho=0.3, **kwargs)
 
 
-@pytest.mark.parametrize("kind", sorted(CLONED))
+def choosing_functional(settings):
+    inputs = keras.Input((6,))
+    outputs = models.probabilities()(inputs)
+    settings = {k: v for k, v in settings.items() if k != "rho"}
+    return ChoosingFunctional(inputs, outputs, **settings)
+
+
+CLONED = {
+    **KINDS,
+    "choosing_functional": choosing_functional,
+    "unloadable_functional": lambda settings: models.batch_norm_dropout({
+        **settings,
+        "perturb": lambda variable: variable.name == "bias",
+    }),
+}
+del CLONED["adopted_unbuilt_sequential"]  # Keras makes a `Sequential` of it.
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes")
+@pytest.mark.parametrize("kind", CLONED)
 def test_a_clone_has_every_setting_and_weights_of_its_own(kind):
-    model = trained(KINDS[kind], EVERY_SETTING)
-    clone = keras.models.clone_model(model)
+    model = trained(CLONED[kind], EVERY_SETTING)
+    clone = keras.models.clone_model(keras.models.clone_model(model))
     assert isinstance(clone, keras_sam.SAMModel)
     assert_same_settings(clone, model)
     before = model.get_weights()

@@ -114,7 +114,9 @@ def test_norm():
     assert float(vectors.norm(vector(-3.0))) == 3.0
 
 
-@pytest.mark.parametrize("stretch", [vectors.with_norm, vectors.with_norm_lazily])
+@pytest.mark.parametrize(
+    "stretch", [vectors.with_norm, vectors.with_norm_lazily]
+)
 def test_with_norm(stretch):
     stretched = list(stretch(10.0, MIXED))
     assert_equal(stretched, [[2, 4], 8, [[4], [0]]])

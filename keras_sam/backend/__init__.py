@@ -13,7 +13,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
 | `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
-| `Model._compile_config` | tells one `compile` from another |
+| `Model._compile_config` | tells one `compile` from another; set last |
 | `Variable._layout` | how a variable is laid out over devices |
 | `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
@@ -34,17 +34,18 @@ Private Keras names that this folder relies on, each covered by
 
 import keras
 
-from keras_sam.backend.common import filled_like
+from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
+from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
-from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import write_unlisted
+from keras_sam.backend.keras_private import DiscardsSharedFunctions
 from keras_sam.backend.keras_private import Functional
 from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import as_default

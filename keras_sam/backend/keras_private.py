@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,10 +114,20 @@ def has_functional_constructor(cls: type[keras.Model]) -> bool:
     return functional_like_constructor(cls)
 
 
+class _WeakKey(weakref.ref[type]):
+    """A key that a dictionary finds by the class, but does not keep alive."""
+
+    __hash__ = weakref.ref.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self()
+
+
 def save_under_name_of(original: type, substitute: type) -> None:
     """Make files name `original` where they hold a `substitute`."""
-    name = keras.saving.get_registered_name(original)
-    object_registration.GLOBAL_CUSTOM_NAMES[substitute] = name
+    names: dict[Any, str] = object_registration.GLOBAL_CUSTOM_NAMES
+    key = _WeakKey(substitute, lambda key: names.pop(key, None))
+    names[key] = keras.saving.get_registered_name(original)
 
 
 def layout(variable: keras.Variable) -> Any:
@@ -125,8 +136,38 @@ def layout(variable: keras.Variable) -> Any:
 
 
 def compile_config(model: keras.Model) -> Any:
-    """Return an object that each `compile` of the model makes anew."""
-    return model._compile_config
+    """Return an object that each `compile` makes anew; `None` before it."""
+    return model._compile_config if hasattr(model, "_compile_config") else None
+
+
+class _CompileConfig:
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        if model is None:
+            return self
+        try:
+            return vars(model)["_compile_config"]
+        except KeyError:
+            raise AttributeError("_compile_config") from None
+
+    def __set__(self, model: Any, config: Any) -> None:
+        vars(model).update(
+            _compile_config=config,
+            train_function=None,
+            test_function=None,
+            predict_function=None,
+        )
+
+
+class DiscardsSharedFunctions:
+    """A base of models whose `compile` empties the functions in `__dict__`.
+
+    A `SAMModel` has its own functions elsewhere; those in `__dict__` are of a
+    plain model that shares it. Overriding `compile` would not do: Keras then
+    no longer compiles models that it loads.
+    """
+
+    # What `compile` sets last.
+    _compile_config = _CompileConfig()
 
 
 def loss_scale(optimizer: keras.Optimizer) -> Tensor | None:

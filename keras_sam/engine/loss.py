@@ -265,9 +265,7 @@ def times(factor: Tensor | None, tensor: Tensor) -> Tensor:
     return tensor * ops.cast(factor, tensor.dtype)
 
 
-def _check_written(
-    scope: PassScope, variables: list[keras.Variable]
-) -> None:
+def _check_written(scope: PassScope, variables: list[keras.Variable]) -> None:
     """Check that no weight was written.
 
     Raises:

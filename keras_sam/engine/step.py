@@ -124,9 +124,7 @@ class Step:
         two_passes = self._two_passes(
             self._weights, self._loss_scale, keep_gradients=True
         )
-        _, found = two_passes(
-            self._batch, state, self.method_state(state), rho
-        )
+        _, found = two_passes(self._batch, state, self.method_state(state), rho)
         if self._method.needs_gradients:
             return found
         clean = two_passes.clean_pass(self._batch, state, [])
@@ -247,9 +245,9 @@ class Step:
         return self._one_of(
             is_sharp,
             lambda: self._dense(
-                two_passes(
-                    self._batch, state, method_state, self._rho, clean
-                )[0]
+                two_passes(self._batch, state, method_state, self._rho, clean)[
+                    0
+                ]
             ),
             plain,
         )

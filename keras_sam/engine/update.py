@@ -58,8 +58,7 @@ def scaled_correction(
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     factor = inner.learning_rate / (inner.gradient_accumulation_steps or 1)
     return [
-        None if t is None else ops.cast(factor, t.dtype) * t
-        for t in correction
+        None if t is None else ops.cast(factor, t.dtype) * t for t in correction
     ]
 
 

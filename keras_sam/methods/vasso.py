@@ -67,4 +67,6 @@ class VaSSO(Method):
         return {"direction": self._direction(gradients, state)}
 
     def _direction(self, gradients: Vector, state: State) -> Vector:
-        return vectors.interpolate(1 - self.theta, state["direction"], gradients)
+        return vectors.interpolate(
+            1 - self.theta, state["direction"], gradients
+        )

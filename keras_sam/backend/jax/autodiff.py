@@ -42,9 +42,9 @@ def auxiliary_and_gradients(
 
     if not wanted:
         return of_wanted([])[1], []
-    gradients, auxiliary = jax.grad(of_wanted, has_aux=True)(
-        [weights[i] for i in wanted]
-    )
+    gradients, auxiliary = jax.grad(of_wanted, has_aux=True)([
+        weights[i] for i in wanted
+    ])
     return auxiliary, gradients
 
 
@@ -88,7 +88,9 @@ def sum_in_turn(
     carry: Any = None
     for start, size, count in sizes:
         # Traced once, for the shapes of its results and for the loop.
-        part = jax.jit(lambda state, start, size=size: function(state, start, size))
+        part = jax.jit(
+            lambda state, start, size=size: function(state, start, size)
+        )
         if carry is None:
             shapes = jax.eval_shape(part, state, start)
             total, _, last = jax.tree.map(

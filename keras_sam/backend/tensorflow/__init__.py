@@ -1,13 +1,13 @@
 """TensorFlow: gradient tapes and loops."""
 
-from keras_sam.backend.tensorflow.autodiff import filled_like
+from keras_sam.backend.tensorflow.autodiff import as_tensor
 from keras_sam.backend.tensorflow.autodiff import auxiliary_and_gradients
 from keras_sam.backend.tensorflow.autodiff import cond
 from keras_sam.backend.tensorflow.autodiff import densify
+from keras_sam.backend.tensorflow.autodiff import filled_like
 from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
 from keras_sam.backend.tensorflow.autodiff import num_replicas
 from keras_sam.backend.tensorflow.autodiff import perturbed_weights
-from keras_sam.backend.tensorflow.autodiff import as_tensor
 from keras_sam.backend.tensorflow.autodiff import select
 from keras_sam.backend.tensorflow.autodiff import stored_values
 from keras_sam.backend.tensorflow.autodiff import sum_in_turn

@@ -1,11 +1,11 @@
 """PyTorch: automatic differentiation, generators, vectors."""
 
-from keras_sam.backend.torch.autodiff import filled_like
+from keras_sam.backend.torch.autodiff import as_tensor
 from keras_sam.backend.torch.autodiff import auxiliary_and_gradients
 from keras_sam.backend.torch.autodiff import cond
 from keras_sam.backend.torch.autodiff import densify
+from keras_sam.backend.torch.autodiff import filled_like
 from keras_sam.backend.torch.autodiff import perturbed_weights
-from keras_sam.backend.torch.autodiff import as_tensor
 from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
 from keras_sam.backend.torch.random import draw_purely

@@ -84,7 +84,9 @@ def perturbed_weights(
     return vectors.add(values, perturbation, out=memory)
 
 
-_memory = common.PerVariable(lambda variable: torch.empty_like(as_tensor(variable.value)))
+_memory = common.PerVariable(
+    lambda variable: torch.empty_like(as_tensor(variable.value))
+)
 
 
 def densify(gradient: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from keras_sam import backend
 from keras_sam.engine.step import Step
 from keras_sam.engine.update import scaled_correction
 from keras_sam.trainers.jax.device_groups import groups_of
+from keras_sam.trainers.own_functions import OwnFunctions
 from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
@@ -20,48 +20,11 @@ TrainState = tuple[Vector, Vector, Vector, Vector]
 variables, each in the order of the model's list of them."""
 
 
-class _OwnFunction:
-    """A compiled function of a `SAMModel`, `None` until it is made.
-
-    A plain view of the same model, which shares all other attributes, has
-    another state and so a function of its own. `compile` of either discards
-    both.
-    """
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, model: Any, owner: type | None = None) -> Any:
-        functions = self._functions_of(model)
-        if self._name not in functions:
-            return None
-        made_for, function = functions[self._name]
-        return function if made_for is backend.compile_config(model) else None
-
-    def __set__(self, model: Any, function: Any) -> None:
-        functions = self._functions_of(model)
-        if function is None:
-            vars(model)[self._name] = None
-            functions.pop(self._name, None)
-        else:
-            functions[self._name] = (
-                backend.compile_config(model),
-                function,
-            )
-
-    def _functions_of(self, model: Any) -> dict[str, tuple[Any, Any]]:
-        state = vars(model).get("_sam")
-        return {} if state is None else state.compiled_functions
-
-
-class Trainer(keras.Model):
+class Trainer(OwnFunctions, keras.Model):
     """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
 
     _sam: Any
     build_method_state: Callable[[], None]
-    train_function = _OwnFunction()
-    test_function = _OwnFunction()
-    predict_function = _OwnFunction()
 
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked.

@@ -6,11 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_sam.backend import keras_private
 from keras_sam import backend
+from keras_sam.backend import keras_private
 from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
+from keras_sam.trainers.own_functions import OwnFunctions
 from keras_sam.trainers.tensorflow import compilation
 from keras_sam.trainers.tensorflow import replicas
 from keras_sam.types import Batch
@@ -18,28 +19,23 @@ from keras_sam.types import Tensor
 from keras_sam.validation import check_trainable
 
 
-class Trainer(keras.Model):
+class Trainer(OwnFunctions, keras.Model):
     """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
 
     _sam: Any
-    train_function: Any
-    test_function: Any
     build_method_state: Callable[[], None]
 
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
         refuse_raw_variables(self)
         replicas.refuse(self)
-        # The plain view of the same model may have made the one there is.
-        is_other = self.train_function is not self._sam.train_function
-        if force or is_other or self.train_function is None:
+        if force or self.train_function is None:
             is_whole = compilation.is_train_step_whole(self)
             with compilation.compiled_only_if(is_whole, self):
                 super().make_train_function(force=True)
             self.train_function = replicas.step_by_step(
                 self, self.train_function
             )
-        self._sam.train_function = self.train_function
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:

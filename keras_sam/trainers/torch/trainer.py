@@ -11,13 +11,14 @@ from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
+from keras_sam.trainers.own_functions import OwnFunctions
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 from keras_sam.validation import check_trainable
 
 
-class Trainer(keras.Model):
+class Trainer(OwnFunctions, keras.Model):
     """Replaces the train step of `keras.Model`; `SAMModel` builds on it."""
 
     _sam: Any
@@ -28,11 +29,7 @@ class Trainer(keras.Model):
         refuse_raw_parameters(self)
         check_trainable(self)
         self.build_method_state()
-        # The plain view of the same model may have made the one there is.
-        is_other = self.train_function is not self._sam.train_function
-        made = super().make_train_function(force or is_other)
-        self._sam.train_function = self.train_function
-        return made
+        return super().make_train_function(force)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return what the model was compiled with, for any backend."""

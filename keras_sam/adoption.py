@@ -1,0 +1,148 @@
+"""How a model that Keras makes becomes a `SAMModel`, and stays one.
+
+Python has one class for an object. A functional model that is a `SAMModel`,
+and a `SAMModel` made of a model that exists, have a class of their own, which
+inherits from both. It lives as long as the model.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from keras_sam import backend
+from keras_sam import model_state
+from keras_sam.settings import Settings
+from keras_sam.trainers import Trainer
+
+_FUNCTIONAL_ARGUMENTS = ("inputs", "outputs", "name", "trainable", "dtype")
+
+
+def check_functional_arguments(arguments: dict[str, Any]) -> None:
+    """Check that Keras would drop none, a misspelled radius for example.
+
+    Raises:
+        TypeError: If there is no such argument.
+    """
+    for name, value in arguments.items():
+        if name not in _FUNCTIONAL_ARGUMENTS:
+            known = [field.name for field in dataclasses.fields(Settings)]
+            known += _FUNCTIONAL_ARGUMENTS
+            raise TypeError(
+                f"`SAMModel` has no argument `{name}`. It has "
+                f"{', '.join(f'`{k}`' for k in known)}. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def check_adoptable(model: Any) -> None:
+    """Check that `from_model` can take a model.
+
+    Raises:
+        TypeError: If it is not a `keras.Model`.
+        ValueError: If it has a train step of its own, or is a `SAMModel`.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a `keras.Model`. "
+            f"Received: model={model!r} (of type {type(model)})"
+        )
+    if isinstance(model, Trainer):
+        raise ValueError(
+            f"`model` is a `SAMModel` already. Received: model={model!r}"
+        )
+    if type(model).train_step is not keras.Model.train_step:
+        raise ValueError(
+            "`model` must not have a `train_step` of its own, because "
+            "`SAMModel` replaces it. Move what is special about it to "
+            "`compute_loss`, or make the class a subclass of `SAMModel`. "
+            f"Received: model={model!r}"
+        )
+
+
+def view(model: keras.Model, cls: type[keras.Model]) -> Any:
+    """Return the same model, attributes and all, as an instance of `cls`."""
+    other = object.__new__(cls)
+    object.__setattr__(other, "__dict__", model.__dict__)
+    return other
+
+
+def original_class(cls: Any) -> Any:
+    """Return the class that the user wrote, given that of a model."""
+    return cls if cls._original is None else cls._original
+
+
+def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
+    """Return an existing model as a `cls` with settings of its own."""
+    if isinstance(model, keras.Sequential) and model.built:
+        # A list of one input would want a list of one array in each call.
+        [inputs], outputs = model.inputs, model.outputs
+        outputs = outputs[0] if len(outputs) == 1 else outputs
+        model = keras.Model(inputs, outputs, name=model.name)
+    base = type(model)
+    is_functional = base is backend.Functional
+    has_constructor = backend.has_functional_constructor(original_class(cls))
+    adopted = view(model, cls)
+    plain_class = None if is_functional and has_constructor else base
+    combine(adopted, base, settings, plain_class)
+    model_state.start(adopted, settings)
+    return adopted
+
+
+def combine(
+    model: Any,
+    base: type[keras.Model],
+    settings: Settings,
+    plain_class: type[keras.Model] | None = None,
+) -> None:
+    """Make a `SAMModel` an instance of `base`, too.
+
+    Files name the class that the user wrote, and its `from_config` combines
+    the two classes again.
+
+    Args:
+        model: The `SAMModel`. Its class becomes one that no other model has.
+        base: `Functional`, or the class of the model that was adopted.
+        settings: The settings of clones.
+        plain_class: The class that `from_config` makes and then adopts;
+            `None` if it calls the constructor.
+    """
+    original = original_class(type(model))
+    namespace: dict[str, Any] = {
+        "__doc__": original.__doc__,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "_original": original,
+        "_plain_class": plain_class,
+    }
+    if issubclass(base, backend.Functional):
+        namespace |= _cloning(original, settings)
+    combined = type(original.__name__, (original, base), namespace)
+    backend.save_under_name_of(original, combined)
+    model.__class__ = combined
+
+
+def _cloning(original: type[Any], settings: Settings) -> dict[str, Any]:
+    """Return attributes with which `clone_model` keeps class and settings.
+
+    It calls the class of a functional model with inputs and outputs alone, and
+    only if the constructor seems to take these; otherwise the clone is a plain
+    `Functional`. A constructor that takes something else is passed over here,
+    too: the clone is of the first base class that has none.
+    """
+    constructor: Any = next(
+        cls
+        for cls in original.__mro__
+        if issubclass(cls, Trainer) and backend.has_functional_constructor(cls)
+    )
+
+    def make_clone(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        clone = constructor(*args, **kwargs)
+        given = {k: v for k, v in kwargs.items() if k in vars(settings)}
+        cloned = dataclasses.replace(settings, **given)
+        combine(clone, backend.Functional, cloned)
+        model_state.start(clone, cloned)
+        return clone
+
+    # The clone is no instance of the class, so Python leaves out `__init__`.
+    return {"__new__": make_clone, "__init__": backend.Functional.__init__}
