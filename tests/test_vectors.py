@@ -114,9 +114,10 @@ def test_norm():
     assert float(vectors.norm(vector(-3.0))) == 3.0
 
 
-@pytest.mark.parametrize(
-    "stretch", [vectors.with_norm, vectors.with_norm_lazily]
-)
+STRETCHES = [vectors.with_norm, vectors.with_norm_lazily]
+
+
+@pytest.mark.parametrize("stretch", STRETCHES)
 def test_with_norm(stretch):
     stretched = list(stretch(10.0, MIXED))
     assert_equal(stretched, [[2, 4], 8, [[4], [0]]])
@@ -134,9 +135,6 @@ def test_with_norm_of_zero_and_of_nothing_is_itself(dtype):
 
 def test_with_norm_zero_is_zero():
     assert_equal(vectors.with_norm(0.0, vector([3.0], 4.0)), [[0], 0])
-
-
-STRETCHES = [vectors.with_norm, vectors.with_norm_lazily]
 
 
 @pytest.mark.parametrize("stretch", STRETCHES)

@@ -267,7 +267,7 @@ class Step:
         is_finite = ops.isfinite(statistic)
         return (
             ops.logical_and(is_sharp, is_finite),
-            backend.select(is_finite, following, method_state),
+            backend.select(is_finite, lambda: following, lambda: method_state),
         )
 
     def _mean_statistic(self, state: list[Tensor]) -> Tensor:

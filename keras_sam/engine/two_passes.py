@@ -137,7 +137,7 @@ class TwoPasses:
         state: list[Tensor],
         method_state: State,
         rho: Tensor,
-        clean: tuple[Pass, dict[str, Tensor]] | None = None,
+        clean: Pass | None = None,
     ) -> tuple[PartResult, Inspection]:
         """Do both passes; only one if the method needs no gradients at w.
 
@@ -161,7 +161,7 @@ class TwoPasses:
         g = self._shared(self.for_method(clean.gradients))
         has_length = self._has_length(g)
         is_scaled = self._loss_scale is not None
-        is_finite_at_w = self._is_finite(clean.gradients) if is_scaled else True
+        is_finite_at_w = is_scaled and self._is_finite(clean.gradients)
 
         e = self._perturb(g, rho, method_state)
         weights = self._perturbed_weights(e)
@@ -170,17 +170,11 @@ class TwoPasses:
             e, clean = [], clean._replace(gradients=[])
             g = g if self._is_compared else []
         perturbed = self._pass_at(weights, batch, state, leading)
-        h = []
-        if self._is_compared:
-            h = self._shared(self.for_method(perturbed.gradients))
+        h = self._shared_if_compared(perturbed.gradients)
 
         is_finite = self._is_finite(perturbed.gradients)
         is_sharp = ops.logical_and(has_length, is_finite)
-        u = perturbed.gradients
-        if method.combines:
-            # Without a perturbation h is the plain gradient.
-            combined = self.for_optimizer(method.combine(g, h, method_state), u)
-            u = backend.select(is_sharp, combined, u)
+        u = self._combined(g, h, perturbed.gradients, method_state, is_sharp)
         if is_scaled:
             # The optimizer skips a step that is not finite in either pass.
             u = self._unless(ops.logical_not(is_finite_at_w), math.nan, u)
@@ -227,8 +221,8 @@ class TwoPasses:
         if self.method.has_state:
             following = backend.select(
                 self._has_length(g),
-                self.method.next_state(g, None, method_state),
-                method_state,
+                lambda: self.method.next_state(g, None, method_state),
+                lambda: method_state,
             )
         zero = ops.zeros((), "float32")
         correction = zeros_like(self._correction(g, g))
@@ -266,6 +260,9 @@ class TwoPasses:
         """Do the one pass, at w + e.
 
         Without the loss at w, the rise is its first-order estimate `h . e`.
+
+        Returns:
+            As `__call__`.
         """
         zeros = [ops.zeros_like(self._values[i]) for i in self.seen]
         e = self._perturb(zeros, rho, method_state)
@@ -280,11 +277,10 @@ class TwoPasses:
 
         only = self._call(run)
         h = self._shared(self.for_method(only.gradients))
-        u = only.gradients
-        if self.method.combines:
-            u = self.for_optimizer(self.method.combine(h, h, method_state), u)
+        is_sharp = self._has_length(h)
+        u = self._combined(h, h, only.gradients, method_state, is_sharp)
         rise = vectors.dot(h, e)
-        mean = self._mean(h, h, u, method_state, rise, self._has_length(h))
+        mean = self._mean(h, h, u, method_state, rise, is_sharp)
         backend.write_unlisted(only.unlisted)
         return (
             PartResult(mean, only.state, only.auxiliary),
@@ -343,15 +339,37 @@ class TwoPasses:
             weights[i] = weight
         return weights
 
+    def _combined(
+        self,
+        g: Vector,
+        h: Vector,
+        gradients: Gradients,
+        method_state: State,
+        is_sharp: Tensor,
+    ) -> Gradients:
+        """Return u; without a perturbation h is the plain gradient."""
+        if not self.method.combines:
+            return gradients
+        combined = self.method.combine(g, h, method_state)
+        dense = [None if t is None else backend.densify(t) for t in gradients]
+        return backend.select(
+            is_sharp,
+            lambda: self.for_optimizer(combined, dense),
+            lambda: dense,
+        )
+
     def _unless(
         self, condition: Tensor, value: float, gradients: Gradients
     ) -> Gradients:
         """Return gradients, or some of the same value if a condition holds."""
-        filled = [
-            None if t is None else backend.filled_like(t, value)
-            for t in gradients
-        ]
-        return backend.select(condition, filled, gradients)
+        return backend.select(
+            condition,
+            lambda: [
+                None if t is None else backend.filled_like(t, value)
+                for t in gradients
+            ],
+            lambda: gradients,
+        )
 
     def _mean(
         self,
@@ -368,12 +386,17 @@ class TwoPasses:
         if self.method.has_state:
             following = self.method.next_state(g, h, method_state)
         rise = ops.cast(rise, "float32")
-        sharp = (correction, following, rise)
-        plain = (zeros_like(correction), method_state, ops.zeros_like(rise))
+        correction, following, rise = backend.select(
+            is_sharp,
+            lambda: (correction, following, rise),
+            lambda: (
+                zeros_like(correction),
+                method_state,
+                ops.zeros_like(rise),
+            ),
+        )
         return Mean(
-            u,
-            *backend.select(is_sharp, sharp, plain),
-            ops.cast(is_sharp, "float32"),
+            u, correction, following, rise, ops.cast(is_sharp, "float32")
         )
 
     def _correction(self, g: Vector, h: Vector) -> Gradients:
@@ -384,6 +407,12 @@ class TwoPasses:
         for i, tensor in zip(self.seen, correction):
             found[i] = tensor
         return found
+
+    def _shared_if_compared(self, gradients: Gradients) -> Vector:
+        """Return what a method that compares h with g sees of it."""
+        if not self._is_compared:
+            return []
+        return self._shared(self.for_method(gradients))
 
     def _shared(self, vector: Vector) -> Vector:
         """Return what replicas that share a perturbation agree on."""

@@ -38,7 +38,9 @@ def unless_skipped(
     share = backend.mean_over_replicas(
         ops.cast(ops.all(ops.stack(are_finite)), "float32")
     )
-    return backend.select(share == 1, new, (state, zeros_like(new[1])))
+    return backend.select(
+        share == 1, lambda: new, lambda: (state, zeros_like(new[1]))
+    )
 
 
 def scaled_correction(

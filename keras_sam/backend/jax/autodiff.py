@@ -1,5 +1,6 @@
 """Gradients and control flow on arrays."""
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -67,10 +68,14 @@ def cond(
     return if_true() if condition else if_false()
 
 
-def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
-    """Return one of two nests; XLA does it along with what comes next."""
+def select(
+    condition: Tensor,
+    if_true: Callable[[], Any],
+    if_false: Callable[[], Any],
+) -> Any:
+    """Return one of two nests; XLA selects along with what comes next."""
     return jax.tree.map(
-        lambda a, b: jnp.where(condition, a, b), if_true, if_false
+        lambda a, b: jnp.where(condition, a, b), if_true(), if_false()
     )
 
 
@@ -79,18 +84,22 @@ def sum_in_turn(
     state: list[Tensor],
     sizes: list[tuple[int, int, int]],
 ) -> tuple[Any, list[Tensor], Any]:
-    """Call a function on consecutive parts; see `common`.
+    """Do what `common.sum_in_turn` does, in one loop for each size.
 
-    Of all parts of a size there is one loop.
+    Args:
+        function: See `common`.
+        state: See `common`.
+        sizes: See `common`.
+
+    Returns:
+        See `common`.
     """
     if not any(isinstance(t, jax.core.Tracer) for t in state):
         return common.sum_in_turn(function, state, sizes)
     carry: Any = None
     for start, size, count in sizes:
         # Traced once, for the shapes of its results and for the loop.
-        part = jax.jit(
-            lambda state, start, size=size: function(state, start, size)
-        )
+        part = jax.jit(functools.partial(function, size=size))
         if carry is None:
             shapes = jax.eval_shape(part, state, start)
             total, _, last = jax.tree.map(

@@ -127,9 +127,8 @@ def cond(
     return leaves.packed(tensors)
 
 
-def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
-    """Return one of two nests; a conditional copies neither."""
-    return cond(condition, lambda: if_true, lambda: if_false)
+select = cond
+"""A conditional copies neither of two nests."""
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:
@@ -150,9 +149,17 @@ def sum_in_turn(
     state: list[Tensor],
     sizes: list[tuple[Tensor, Tensor, Tensor]],
 ) -> tuple[Any, list[Tensor], Any]:
-    """Call a function on consecutive parts; see `common`.
+    """Do what `common.sum_in_turn` does, in one loop for each size.
 
-    Of all parts of a size there is one loop, and one graph for both sizes.
+    One graph serves both sizes.
+
+    Args:
+        function: See `common`.
+        state: See `common`.
+        sizes: Start, size and number of parts, known or not.
+
+    Returns:
+        See `common`.
     """
     if tf.executing_eagerly():
         return common.sum_in_turn(function, state, sizes)

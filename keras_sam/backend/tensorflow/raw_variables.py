@@ -1,5 +1,6 @@
-"""Refuses models that hold variables which Keras does not know."""
+"""Warns of models that hold variables which Keras does not know."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,27 +11,24 @@ from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import flatten_layers
 
 
-def refuse_raw_variables(model: keras.Model) -> None:
-    """Raise if a layer holds a `tf.Variable` outside a Keras variable.
+def warn_of_raw_variables(model: keras.Model) -> None:
+    """Warn if a layer holds a `tf.Variable` outside a Keras variable.
 
-    Such a variable cannot be perturbed, and a layer that writes to it would do
-    so in both passes.
+    Keras does not train it, nor is it perturbed; what the layer writes to it,
+    it writes in both passes.
 
     Args:
         model: A `keras.Model`.
-
-    Raises:
-        ValueError: Naming the layer and the variable.
     """
     for layer in flatten_layers(model):
         for variable in _raw_variables(vars(layer), seen=set()):
-            raise ValueError(
+            warnings.warn(
                 f"Layer '{layer.name}' holds the `tf.Variable` "
-                f"'{variable.name}', which Keras does not know. It would not "
-                "be perturbed, and what the layer writes to it would be "
+                f"'{variable.name}', which Keras does not know. It is neither "
+                "trained nor perturbed, and what the layer writes to it is "
                 "written in both passes. Create it with `self.add_weight()`, "
-                "which makes a `keras.Variable`. "
-                f"Received: layer={layer!r}"
+                "which makes a `keras.Variable`.",
+                stacklevel=4,
             )
 
 

@@ -85,7 +85,7 @@ def perturbed_weights(
 
 
 _memory = common.PerVariable(
-    lambda variable: torch.empty_like(as_tensor(variable.value))
+    lambda variable: torch.empty_like(variable.value.detach())
 )
 
 
@@ -113,16 +113,20 @@ def cond(
     return if_true() if condition else if_false()
 
 
-def select(condition: Tensor, if_true: Any, if_false: Any) -> Any:
+def select(
+    condition: Tensor,
+    if_true: Callable[[], Any],
+    if_false: Callable[[], Any],
+) -> Any:
     """Return one of two nests.
 
     A processor decides; for an accelerator to do so would be to wait for it.
     """
     is_known = not torch.compiler.is_compiling()
     if is_known and condition.device.type == "cpu":
-        return if_true if condition else if_false
+        return cond(condition, if_true, if_false)
     return keras.tree.map_structure(
         lambda a, b: None if a is None else torch.where(condition, a, b),
-        if_true,
-        if_false,
+        if_true(),
+        if_false(),
     )

@@ -28,7 +28,8 @@ def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
 
     Returns:
         Takes how the parts of a group's examples are averaged and the variables
-        that a state is of, and returns `DeviceGroups`; or `None` if there is one perturbation for all.
+        that a state is of, and returns `DeviceGroups`; or `None` if there is
+        one perturbation for all.
 
     Raises:
         ValueError: If the replicas cannot be divided into such groups.

@@ -39,6 +39,8 @@ class Trainer(OwnFunctions, keras.Model):
             ValueError: If parts of the batch are to be perturbed on their own
                 devices by steps that are not compiled.
         """
+        if self.sam.is_plain:
+            return super().make_train_function(force)
         check_trainable(self)
         is_compiled = self.jit_compile and not self.run_eagerly
         if not is_compiled and groups_of(self.sam.perturbation) is not None:
@@ -70,7 +72,7 @@ class Trainer(OwnFunctions, keras.Model):
             The logs, and the new state.
 
         Raises:
-            ValueError: If `state` lacks what the method remembers.
+            ValueError: If `state` lacks what the method stores.
         """
         if self.sam.is_plain:
             return self._plain_step(state, data)

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_sam import backend
 from keras_sam.backend import keras_private
-from keras_sam.backend.tensorflow.raw_variables import refuse_raw_variables
+from keras_sam.backend.tensorflow.autodiff import shadow
+from keras_sam.backend.tensorflow.raw_variables import warn_of_raw_variables
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
 from keras_sam.trainers.own_functions import OwnFunctions
@@ -27,8 +28,10 @@ class Trainer(OwnFunctions, keras.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
-        refuse_raw_variables(self)
-        replicas.refuse(self)
+        if not self.sam.is_plain:
+            warn_of_raw_variables(self)
+            replicas.refuse(self)
+            self._build_before_tracing()
         if force or self.train_function is None:
             is_whole = compilation.is_train_step_whole(self)
             with compilation.compiled_only_if(is_whole, self):
@@ -90,6 +93,14 @@ class Trainer(OwnFunctions, keras.Model):
         if iterator is not None and replicas.has_replicas(self):
             iterator, data_batch = None, replicas.local_batch(self, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _build_before_tracing(self) -> None:
+        """Make the variables that a trace would have to be repeated for."""
+        if self.built and self.trainable_variables:
+            with self.distribute_strategy.scope():
+                self.build_method_state()
+                for variable in self.trainable_variables:
+                    shadow(variable)
 
     def _build(self, data: Any) -> None:
         keras_private.build(self, data)

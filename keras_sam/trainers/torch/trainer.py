@@ -26,9 +26,10 @@ class Trainer(OwnFunctions, keras.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
-        refuse_raw_parameters(self)
-        check_trainable(self)
-        self.build_method_state()
+        if not self.sam.is_plain:
+            refuse_raw_parameters(self)
+            check_trainable(self)
+            self.build_method_state()
         return super().make_train_function(force)
 
     def get_compile_config(self) -> dict[str, Any]:

@@ -43,8 +43,8 @@ CASES = {
         {"method": "gsam", "num_microbatches": 2},
     ),
     "global": (
-        {"method": "look_sam", "perturbation": "global"},
-        {"method": "look_sam"},
+        {"method": "vasso", "perturbation": "global"},
+        {"method": "vasso"},
     ),
     "ae_sam": (
         {"method": "ae_sam"},

@@ -27,7 +27,7 @@ def test_four_devices_do_what_one_device_does(outcome, case):
     # ten roundings of 6e-8 on weights of order one.
     assert result["variables"] < 2e-6
     assert result["logs"] < 2e-6
-    assert result["sharpness"] > 1e-3
+    assert abs(result["sharpness"]) > 1e-3  # MomentumSAM may descend.
 
 
 def test_moving_statistics_are_means_over_shards(outcome):
