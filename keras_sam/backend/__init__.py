@@ -29,7 +29,6 @@ Private Keras names that this folder relies on, each covered by
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
 | `global_seed_generator` | made before a pass, not in it |
-| `get_global_attribute` | `"global_seed_generator"`, of unseeded layers |
 """
 
 import keras

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
-from keras.src.backend.common import global_state
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
-from keras.src.backend.common import global_state
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
 from keras.src.models.model import functional_init_arguments
-from keras.src.random.seed_generator import global_seed_generator
 from keras.src.saving import object_registration
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import python_utils
@@ -281,10 +279,3 @@ def test_a_variable_converts_what_it_is_assigned_and_then_writes_it():
         variable.assign(np.full(2, 3.0))
     np.testing.assert_array_equal(scope.get_current_value(variable), [6.0, 6.0])
     np.testing.assert_array_equal(written, [[2.0, 2.0]])
-
-
-def test_global_seed_generator_is_a_global_attribute():
-    generator = global_seed_generator()
-    found = global_state.get_global_attribute("global_seed_generator")
-    assert found is generator
-    assert isinstance(generator.state, keras.Variable)

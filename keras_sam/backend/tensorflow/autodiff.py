@@ -1,6 +1,9 @@
 """Gradients and loops on tensors."""
 
+import contextlib
+import contextvars
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -127,8 +130,46 @@ def cond(
     return leaves.packed(tensors)
 
 
-select = cond
-"""A conditional copies neither of two nests."""
+_in_one_program = contextvars.ContextVar("in_one_program", default=False)
+"""Whether XLA compiles what is traced, for which branches are expensive."""
+
+
+@contextlib.contextmanager
+def one_program(is_one: bool) -> Iterator[None]:
+    """Say whether XLA compiles what is traced in this scope.
+
+    Args:
+        is_one: Boolean.
+    """
+    token = _in_one_program.set(is_one)
+    try:
+        yield
+    finally:
+        _in_one_program.reset(token)
+
+
+def select(
+    condition: Tensor,
+    if_true: Callable[[], Any],
+    if_false: Callable[[], Any],
+) -> Any:
+    """Return one of two nests.
+
+    A conditional copies neither of them; XLA selects along with what comes
+    next.
+    """
+    if not _in_one_program.get():
+        return cond(condition, if_true, if_false)
+
+    def of_tensors(first: Tensor, second: Tensor) -> Tensor:
+        if isinstance(first, tf.IndexedSlices):
+            values = of_tensors(first.values, second.values)
+            return tf.IndexedSlices(values, first.indices, first.dense_shape)
+        return tf.where(condition, first, second)
+
+    first, second = common.Leaves(), common.Leaves()
+    pairs = zip(first.of(if_true()), second.of(if_false()))
+    return first.packed([of_tensors(*pair) for pair in pairs])
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:

@@ -96,7 +96,7 @@ def densify(gradient: Tensor) -> Tensor:
 
 def stored_values(gradient: Tensor) -> Tensor:
     """Return what a sparse gradient stores, a dense one as it is."""
-    return gradient._values() if gradient.is_sparse else gradient
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def filled_like(gradient: Tensor, value: float) -> Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_sam import backend
 from keras_sam.backend import keras_private
+from keras_sam.backend.tensorflow.autodiff import one_program
 from keras_sam.backend.tensorflow.autodiff import shadow
 from keras_sam.backend.tensorflow.raw_variables import warn_of_raw_variables
 from keras_sam.engine import update
@@ -65,7 +66,8 @@ class Trainer(OwnFunctions, keras.Model):
         step = Step(self, batch, compiled=compilation.compiled(self))
         variables = step.state_variables
         state = [backend.read(variable) for variable in variables]
-        result = step.run(state)
+        with one_program(compilation.is_one_program(self)):
+            result = step.run(state)
 
         def write() -> None:
             for variable, old, new in zip(variables, state, result.state):
@@ -99,6 +101,7 @@ class Trainer(OwnFunctions, keras.Model):
         if self.built and self.trainable_variables:
             with self.distribute_strategy.scope():
                 self.build_method_state()
+                backend.unlisted_state(self)
                 for variable in self.trainable_variables:
                     shadow(variable)
 
