@@ -12,6 +12,7 @@ has the right one.
 
 from keras_sam.sharpness.average import AverageSharpness
 from keras_sam.sharpness.average import average_sharpness
+from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.density import SpectralDensity
 from keras_sam.sharpness.density import spectral_density
 from keras_sam.sharpness.eigenvalues import HessianEigenvalues

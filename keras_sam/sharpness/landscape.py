@@ -19,7 +19,7 @@ def landscape_objective(
     return objective_of(model, data, options)
 
 
-class Other:
+class Endpoint:
     """A second model: the way to its weights, and the state on the way.
 
     The moving statistics of normalization layers are interpolated with the

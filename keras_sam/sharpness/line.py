@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_sam.sharpness.filters import random_direction
-from keras_sam.sharpness.landscape import Other
+from keras_sam.sharpness.landscape import Endpoint
 from keras_sam.sharpness.landscape import grid
 from keras_sam.sharpness.landscape import landscape_objective
 from keras_sam.sharpness.objective import Objective
@@ -94,7 +94,7 @@ def loss_line(
     objective = landscape_objective(
         model, (x, y, sample_weight), options, default
     )
-    other = None if to is None else Other(objective, to)
+    other = None if to is None else Endpoint(objective, to)
     if other is None:
         generator = np.random.default_rng(seed)
         direction = random_direction(objective, generator)

@@ -61,6 +61,22 @@ class Result:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CurvatureResult(Result):
+    """What every measure of a `Curvature` says.
+
+    Attributes:
+        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
+    """
+
+    gauss_newton: bool
+
+    @property
+    def matrix(self) -> str:
+        """The name of the matrix that was measured."""
+        return "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
+
+
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a result that was saved.
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_sam.sharpness.filters import random_direction
-from keras_sam.sharpness.landscape import Other
+from keras_sam.sharpness.landscape import Endpoint
 from keras_sam.sharpness.landscape import grid
 from keras_sam.sharpness.landscape import landscape_objective
 from keras_sam.sharpness.objective import Objective
@@ -123,7 +123,7 @@ def loss_surface(
         "no_norm_no_bias" if is_random else "all",
     )
     generator = np.random.default_rng(seed)
-    other = None if to is None else Other(objective, to)
+    other = None if to is None else Endpoint(objective, to)
     if trajectory is not None:
         plane = _of_trajectory(objective, trajectory)
     else:
@@ -164,7 +164,7 @@ class _Plane:
 
 
 def _through_model(
-    objective: Objective, other: Other | None, generator: np.random.Generator
+    objective: Objective, other: Endpoint | None, generator: np.random.Generator
 ) -> _Plane:
     second = random_direction(objective, generator)
     if other is None:
