@@ -28,6 +28,8 @@ class AverageSharpness(Result):
         num_draws: How many e.
     """
 
+    measure = "average_sharpness"
+
     sharpness: float
     standard_error: float
     rho: float

@@ -37,6 +37,8 @@ class SpectralDensity(CurvatureResult):
         ritz_weights: Shape `(num_probes, steps)`, weights that sum to 1.
     """
 
+    measure = "spectral_density"
+
     grid: np.ndarray
     density: np.ndarray
     standard_error: np.ndarray

@@ -27,6 +27,8 @@ class HessianEigenvalues(CurvatureResult):
         num_products: How many Hessian-vector products it took.
     """
 
+    measure = "hessian_eigenvalues"
+
     eigenvalues: np.ndarray
     residuals: np.ndarray
     converged: np.ndarray

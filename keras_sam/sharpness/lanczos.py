@@ -40,6 +40,7 @@ class Lanczos:
         self._operator = operator
         self._generator = generator
         self._basis = np.empty((max_steps, operator.size), operator.dtype)
+        self._next: np.ndarray
         self.steps = 0
         self.restart()
         self.diagonal: list[float] = []

@@ -27,6 +27,8 @@ class LossLine(Result):
         length: Euclidean norm of the direction, the unit of the positions.
     """
 
+    measure = "loss_line"
+
     positions: np.ndarray
     losses: np.ndarray
     direction: str

@@ -36,6 +36,8 @@ class LossSurface(Result):
             the directions; `None` without one.
     """
 
+    measure = "loss_surface"
+
     first: np.ndarray
     second: np.ndarray
     losses: np.ndarray

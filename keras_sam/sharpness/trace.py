@@ -29,6 +29,8 @@ class HessianTrace(CurvatureResult):
         num_probes: How many random vectors.
     """
 
+    measure = "hessian_trace"
+
     trace: float
     standard_error: float
     converged: bool

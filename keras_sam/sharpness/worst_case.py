@@ -39,6 +39,8 @@ class WorstCaseSharpness(Result):
         batch_size: The size of the first batch, the m of m-sharpness.
     """
 
+    measure = "worst_case_sharpness"
+
     sharpness: float
     one_step: float
     per_batch: np.ndarray
