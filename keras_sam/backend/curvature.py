@@ -1,5 +1,6 @@
 """The choice of derivatives that `keras_sam.sharpness` measures with."""
 
+import contextlib
 import importlib
 from typing import Any
 
@@ -14,7 +15,8 @@ compiled = _own.compiled
 gradient = _own.gradient
 hessian_product = _own.hessian_product
 gauss_newton_product = _own.gauss_newton_product
-exact_second_derivatives = _own.exact_second_derivatives
+# Seeds are variables of Keras, which a scope sees, but for PyTorch's own.
+reported_draws = getattr(_own, "ReportedDraws", contextlib.nullcontext)
 
 
 def predict(model: keras.Model, x: Any, training: bool) -> Any:

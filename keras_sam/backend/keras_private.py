@@ -9,6 +9,7 @@ import keras
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
@@ -52,6 +53,11 @@ def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
 def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:
     """Return a layer or model and all layers in it, at any depth."""
     return list(layer._flatten_layers())
+
+
+def current_layer_name() -> str:
+    """Return the name of the innermost layer that is being called."""
+    return current_path().split("/")[-1]
 
 
 def global_seed_variables() -> list[keras.Variable]:

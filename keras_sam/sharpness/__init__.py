@@ -5,9 +5,7 @@ is both, and changes nothing. Results are frozen dataclasses that print, `plot`,
 and `save` as JSON.
 
 By default the layers are in inference mode: batch normalization with its
-moving statistics, no dropout. On the TensorFlow backend, `tf.nn.moments` has a
-wrong second derivative; while a measure is traced it is replaced by one that
-has the right one.
+moving statistics, no dropout.
 """
 
 from keras_sam.sharpness.average import AverageSharpness

@@ -89,7 +89,9 @@ class Objective:
         except ValueError:
             # On JAX, Keras refuses draws from its global generator, unnamed.
             if self.model.built:
-                randomness.refuse_draws(self.model, self.training, self._once)
+                randomness.refuse_draws(
+                    self.model, self.training, self._writers
+                )
             raise
 
     def _place(self, chosen: list[int]) -> None:
@@ -123,9 +125,11 @@ class Objective:
             self.value = self.loss()
         except ValueError:
             # On JAX, Keras refuses draws from its global generator unnamed.
-            randomness.refuse_draws(self.model, self.training, self._once)
+            randomness.refuse_draws(self.model, self.training, self._writers)
             raise
-        randomness.refuse(self.model, self._written, self.training, self._once)
+        randomness.refuse(
+            self.model, self._written, self.training, self._writers
+        )
         if not math.isfinite(self.value):
             raise ValueError(
                 "The loss on these data is not finite. "
@@ -156,10 +160,14 @@ class Objective:
             self._evaluate_gauss_newton, is_jit
         )
 
-    def _once(self) -> None:
-        """Do a forward pass without a graph, and forget it."""
-        with StateScope():
-            curvature.predict(self.model, self.batches[0][0].x, self.training)
+    def _writers(self) -> dict[int, str]:
+        """Return which layers write variables, by a pass without a graph."""
+        x = self.batches[0][0].x
+        with randomness.WriterScope() as scope, curvature.reported_draws():
+            backend.draw_purely(
+                lambda: curvature.predict(self.model, x, self.training)
+            )
+        return scope.writers
 
     def loss(self, point: Any = None, state: Any = None) -> float:
         """Return the mean loss at a flat vector; by default at the weights."""
@@ -196,9 +204,7 @@ class Objective:
             if gauss_newton
             else self._hessian_product
         )
-        with curvature.exact_second_derivatives():
-            image = function(self._at, self.state, batch, direction)
-        return self.flatten(image)
+        return self.flatten(function(self._at, self.state, batch, direction))
 
     def flatten(self, vector: Any) -> np.ndarray:
         """Return tensors as one flat NumPy vector."""

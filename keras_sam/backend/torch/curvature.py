@@ -1,15 +1,14 @@
 """Products of a direction with second derivatives, reverse over reverse."""
 
-import contextlib
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from keras import tree
-from torch.nn.attention import SDPBackend
-from torch.nn.attention import sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
+from keras_sam.backend.torch.random import generator_states
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
@@ -36,7 +35,9 @@ def hessian_product(
     """Return the Hessian of `function` at `weights` times a direction."""
     sources = _sources(weights)
     with torch.enable_grad():
-        first = _gradients(function(sources), sources, create_graph=True)
+        with _TwiceDifferentiableAttention():
+            value = function(sources)
+        first = _gradients(value, sources, create_graph=True)
         return _gradients(first, sources, direction)
 
 
@@ -60,7 +61,8 @@ def gauss_newton_product(
     """
     sources = _sources(weights)
     with torch.enable_grad():
-        nest, auxiliary = network(sources)
+        with _TwiceDifferentiableAttention():
+            nest, auxiliary = network(sources)
         predictions = tree.flatten(nest)
         # J^T u is linear in u, and its derivative by u is J.
         dummies = [torch.zeros_like(p).requires_grad_() for p in predictions]
@@ -74,11 +76,55 @@ def gauss_newton_product(
         return _gradients(predictions, sources, bend)
 
 
-@contextlib.contextmanager
-def exact_second_derivatives() -> Iterator[None]:
-    """Compute attention by the one kernel that can be differentiated twice."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+class _TwiceDifferentiableAttention(TorchFunctionMode):
+    """Computes attention by the one kernel with a second derivative.
+
+    `sdpa_kernel` selects this kernel for the whole process; a mode is seen by
+    the thread alone that enters it.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is scaled_dot_product_attention:
+            return _attention(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """Return what `scaled_dot_product_attention` does."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # The kernel itself adds the mask to the logits.
+        zeros = torch.zeros_like(attn_mask, dtype=query.dtype)
+        attn_mask = zeros.masked_fill(~attn_mask, -torch.inf)
+    kernel = torch.ops.aten._scaled_dot_product_attention_math
+    return kernel(query, key, value, attn_mask, *args, **kwargs)[0]
+
+
+class ReportedDraws(TorchFunctionMode):
+    """Assigns the states of PyTorch's generators where they change.
+
+    To the scope around it an operation that draws is then like one that
+    advances a seed of Keras.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        generators = generator_states()
+        before = [generator.get() for generator in generators]
+        result = function(*args, **(kwargs or {}))
+        for generator, state in zip(generators, before):
+            if not torch.equal(generator.get(), state):
+                generator.assign(generator.get())
+        return result
 
 
 def _sources(weights: Vector) -> Vector:
