@@ -29,6 +29,12 @@ class Curvature:
         size: The number of selected weights.
         dtype: The NumPy dtype of products.
         num_products: How many products were made.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> curvature = sharpness.Curvature(sharpness.Objective(model, x, y))
+    >>> print(curvature.product(np.ones(curvature.size)).round(3))
+    [4.   1.   0.25]
     """
 
     def __init__(

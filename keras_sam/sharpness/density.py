@@ -107,8 +107,15 @@ def spectral_density(
     Returns:
         `SpectralDensity`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.spectral_density(model, x, y, num_probes=2)
+    >>> print(result.ritz_values.round(3))
+    [[0.25 1.   4.  ]
+     [0.25 1.   4.  ]]
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if steps < 1 or num_probes < 2 or (width is not None and not width > 0):

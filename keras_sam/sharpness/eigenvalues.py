@@ -107,8 +107,14 @@ def hessian_eigenvalues(
     Returns:
         `HessianEigenvalues`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_eigenvalues(model, x, y, k=2)
+    >>> print(result.eigenvalues.round(3), result.converged)
+    [4. 1.] [ True  True]
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if which not in ("LA", "SA", "LM"):

@@ -86,8 +86,14 @@ def loss_line(
     Returns:
         `LossLine`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> line = sharpness.loss_line(model, x, y, num_points=11)
+    >>> print(line.positions[line.losses.argmin()])
+    0.0
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     default = "no_norm_no_bias" if to is None else "all"

@@ -51,8 +51,15 @@ class Objective:
             needs more memory. 128 is what the literature measures sharpness
             with (arXiv 2206.06232, arXiv 2302.07011).
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> objective = sharpness.Objective(model, x, y)
+    >>> print(objective.size, round(objective.loss(np.zeros(3)), 3))
+    3 2.625
+    >>> result = sharpness.hessian_eigenvalues(objective, k=1)
+
     Raises:
-        ValueError: If an argument is not as said, if there is no loss, or if
+        ValueError: If an argument is invalid, if there is no loss, or if
             the model is random in the chosen mode; naming the layer.
     """
 

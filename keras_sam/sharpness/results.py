@@ -91,6 +91,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns:
         A result of the same class.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> import os
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "trace.json")
+    >>> sharpness.hessian_trace(model, x, y, rank=3).save(path)
+    >>> print(f"{sharpness.load(path).trace:.3f}")
+    5.250
+
     Raises:
         ValueError: If the file holds no result.
     """

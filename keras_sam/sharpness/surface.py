@@ -108,8 +108,14 @@ def loss_surface(
     Returns:
         `LossSurface`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> plane = sharpness.loss_surface(model, x, y, num_points=3)
+    >>> print(plane.losses.shape, plane.losses[1, 1])
+    (3, 3) 0.0
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     if to is not None and trajectory is not None:

@@ -89,8 +89,14 @@ def hessian_trace(
         `HessianTrace`. If as many columns are asked for as there are weights,
         the trace is exact and the standard error 0.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_trace(model, x, y, rank=3)
+    >>> print(f"{result.trace:.3f} +- {result.standard_error:.3f}")
+    5.250 +- 0.000
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if rank < 0 or max_probes < 2:

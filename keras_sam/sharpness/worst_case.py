@@ -102,8 +102,14 @@ def worst_case_sharpness(
     Returns:
         `WorstCaseSharpness`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.worst_case_sharpness(model, x, y + 1, rho=0.5)
+    >>> print(f"{result.sharpness:.3f}, one step: {result.one_step:.3f}")
+    1.381, one step: 1.342
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     check_radius(rho, norm)
