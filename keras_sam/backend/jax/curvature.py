@@ -55,27 +55,18 @@ def _primitives(jaxpr: Jaxpr) -> Iterator[Primitive]:
             yield from _primitives(inner)
 
 
-def gauss_newton_product(
-    network: Callable[[Vector], tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
+def linearized(
+    network: Callable[[Vector], tuple[Vector, Any]],
     weights: Vector,
     direction: Vector,
-) -> Vector:
-    """Return J^T H J times a direction.
+) -> tuple[Vector, Any, Vector, Callable[[Vector], Vector]]:
+    """Return what a network returns, J times a direction, and u -> J^T u.
 
-    Args:
-        network: Returns predictions, and anything else that the loss needs.
-        loss: Takes these.
-        weights: Where J, the derivative of the predictions, and H, the
-            Hessian of the loss by the predictions, are taken.
-        direction: Vector.
-
-    Returns:
-        A vector.
+    J is the derivative of its first result, the list of predictions.
     """
-    predictions, back, auxiliary = jax.vjp(network, weights, has_aux=True)
+    predictions, pull_back, auxiliary = jax.vjp(network, weights, has_aux=True)
     # J^T u is linear in u, and the transpose of that is J. Forward mode would
     # be as fast, but there is none where a layer has a gradient of its own.
-    (change,) = jax.vjp(lambda u: back(u)[0], predictions)[1](direction)
-    bend = hessian_product(lambda p: loss(p, auxiliary), predictions, change)
-    return back(bend)[0]
+    transposed = jax.vjp(lambda u: pull_back(u)[0], predictions)[1]
+    (change,) = transposed(direction)
+    return predictions, auxiliary, change, lambda u: pull_back(u)[0]

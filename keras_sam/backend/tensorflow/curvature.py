@@ -117,40 +117,30 @@ def _stop_gradient_gradient(
     return None
 
 
-def gauss_newton_product(
-    network: Callable[[Vector], tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
+def linearized(
+    network: Callable[[Vector], tuple[Vector, Any]],
     weights: Vector,
     direction: Vector,
-) -> Vector:
-    """Return J^T H J times a direction.
+) -> tuple[Vector, Any, Vector, Callable[[Vector], Vector]]:
+    """Return what a network returns, J times a direction, and u -> J^T u.
 
-    Args:
-        network: Returns predictions, and anything else that the loss needs.
-        loss: Takes these.
-        weights: Where J, the derivative of the predictions, and H, the
-            Hessian of the loss by the predictions, are taken.
-        direction: Vector.
-
-    Returns:
-        A vector.
+    J is the derivative of its first result, the list of predictions.
     """
     with tf.GradientTape() as tape:
         tape.watch(weights)
         with tf.autodiff.ForwardAccumulator(weights, direction) as forward:
-            nest, auxiliary = network(weights)
+            predictions, auxiliary = network(weights)
             # Copies, without the logits by which Keras would replace them.
-            predictions = [tf.identity(leaf) for leaf in tf.nest.flatten(nest)]
+            predictions = [tf.identity(leaf) for leaf in predictions]
     change = forward.jvp(
         predictions, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
 
-    def of_predictions(flat: Vector) -> Tensor:
-        return loss(tf.nest.pack_sequence_as(nest, flat), auxiliary)
+    def pull_back(upstream: Vector) -> Vector:
+        found = tape.gradient(predictions, weights, output_gradients=upstream)
+        return _dense(found, weights)
 
-    bend = hessian_product(of_predictions, predictions, change)
-    back = tape.gradient(predictions, weights, output_gradients=bend)
-    return _dense(back, weights)
+    return predictions, auxiliary, change, pull_back
 
 
 def _dense(gradients: Vector, weights: Vector) -> Vector:

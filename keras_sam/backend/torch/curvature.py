@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from keras import tree
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
@@ -41,39 +40,28 @@ def hessian_product(
         return _gradients(first, sources, direction)
 
 
-def gauss_newton_product(
-    network: Callable[[Vector], tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
+def linearized(
+    network: Callable[[Vector], tuple[Vector, Any]],
     weights: Vector,
     direction: Vector,
-) -> Vector:
-    """Return J^T H J times a direction.
+) -> tuple[Vector, Any, Vector, Callable[[Vector], Vector]]:
+    """Return what a network returns, J times a direction, and u -> J^T u.
 
-    Args:
-        network: Returns predictions, and anything else that the loss needs.
-        loss: Takes these.
-        weights: Where J, the derivative of the predictions, and H, the
-            Hessian of the loss by the predictions, are taken.
-        direction: Vector.
-
-    Returns:
-        A vector.
+    J is the derivative of its first result, the list of predictions.
     """
     sources = _sources(weights)
     with torch.enable_grad():
         with _TwiceDifferentiableAttention():
-            nest, auxiliary = network(sources)
-        predictions = tree.flatten(nest)
+            predictions, auxiliary = network(sources)
         # J^T u is linear in u, and its derivative by u is J.
         dummies = [torch.zeros_like(p).requires_grad_() for p in predictions]
         back = _gradients(predictions, sources, dummies, create_graph=True)
         change = _gradients(back, dummies, direction, retain_graph=True)
 
-        def of_predictions(flat: Vector) -> Tensor:
-            return loss(tree.pack_sequence_as(nest, flat), auxiliary)
+    def pull_back(upstream: Vector) -> Vector:
+        return _gradients(predictions, sources, upstream)
 
-        bend = hessian_product(of_predictions, predictions, change)
-        return _gradients(predictions, sources, bend)
+    return predictions, auxiliary, change, pull_back
 
 
 class _TwiceDifferentiableAttention(TorchFunctionMode):
