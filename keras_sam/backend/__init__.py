@@ -54,6 +54,7 @@ from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import made_global_seed_variable
+from keras_sam.backend.keras_private import predict
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss

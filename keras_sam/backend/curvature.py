@@ -52,28 +52,3 @@ def gauss_newton_product(
         return loss(keras.tree.pack_sequence_as(nest, flat), auxiliary)
 
     return pull_back(hessian_product(loss_of_predictions, predictions, change))
-
-
-def predict(model: keras.Model, x: Any, training: bool) -> Any:
-    """Return the predictions of a forward pass."""
-    if model._call_has_training_arg:
-        return model(x, training=training)
-    return model(x)
-
-
-def compiled_loss(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    y_pred: Any,
-    sample_weight: Any,
-    training: bool,
-) -> Tensor:
-    """Return the loss that the model is compiled with, a scalar."""
-    return model._compute_loss(
-        x=x,
-        y=y,
-        y_pred=y_pred,
-        sample_weight=sample_weight,
-        training=training,
-    )

@@ -23,19 +23,29 @@ from keras.src.utils import python_utils
 from keras_sam.types import Tensor
 
 
-def call_in_training_mode(model: keras.Model, x: Any) -> Any:
-    """Return the predictions of a forward pass with `training=True`."""
+def predict(model: keras.Model, x: Any, training: bool) -> Any:
+    """Return the predictions of a forward pass."""
     if model._call_has_training_arg:
-        return model(x, training=True)
+        return model(x, training=training)
     return model(x)
 
 
+def call_in_training_mode(model: keras.Model, x: Any) -> Any:
+    """Return the predictions of a forward pass with `training=True`."""
+    return predict(model, x, training=True)
+
+
 def compute_loss(
-    model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    training: bool = True,
 ) -> Tensor:
-    """Return the model's training loss, a scalar."""
+    """Return the loss that the model is compiled with, a scalar."""
     return model._compute_loss(
-        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
     )
 
 

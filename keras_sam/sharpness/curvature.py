@@ -65,7 +65,8 @@ class Curvature:
         check: it is symmetric whatever second derivatives the network has.
 
         Args:
-            generator: Draws two vectors.
+            generator: Draws two vectors, before it draws the probes. One seed
+                therefore gives other probes for a Gauss-Newton matrix.
 
         Raises:
             ValueError: If products are not symmetric or not finite: then some

@@ -61,7 +61,7 @@ class Lanczos:
         rest = self._orthogonal(image)
         size = float(np.linalg.norm(rest))
         self.off_diagonal.append(size)
-        # What is left of an image in the span is its rounding error.
+        # An image inside the span has a rest all the same: its rounding error.
         rounding = 10 * np.finfo(rest.dtype).eps * length
         if size <= rounding or self.steps == len(rest):
             self.off_diagonal[-1] = 0.0

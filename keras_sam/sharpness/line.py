@@ -102,23 +102,23 @@ def loss_line(
     objective = landscape_objective(
         model, (x, y, sample_weight), options, default
     )
-    other = None if to is None else Endpoint(objective, to)
-    if other is None:
+    endpoint = None if to is None else Endpoint(objective, to)
+    if endpoint is None:
         generator = np.random.default_rng(seed)
         direction = random_direction(objective, generator)
     else:
-        direction = other.direction
+        direction = endpoint.direction
     progress = Progress(num_points, verbose)
     losses = []
     for position in positions:
         point = objective.weights + position * direction
-        state = None if other is None else other.state(position)
+        state = None if endpoint is None else endpoint.state(position)
         losses.append(objective.loss(point, state))
         progress.advance()
     return LossLine(
         positions=positions,
         losses=np.array(losses),
-        direction="random" if other is None else "to",
+        direction="random" if endpoint is None else "to",
         length=float(np.linalg.norm(direction)),
         **common(objective),
     )

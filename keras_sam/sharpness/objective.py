@@ -172,7 +172,7 @@ class Objective:
         x = self.batches[0][0].x
         with randomness.WriterScope() as scope, curvature.reported_draws():
             backend.draw_purely(
-                lambda: curvature.predict(self.model, x, self.training)
+                lambda: backend.predict(self.model, x, self.training)
             )
         return scope.writers
 
@@ -243,12 +243,12 @@ class Objective:
         return value
 
     def _of_batch(self, batch: Batch) -> Tensor:
-        y_pred = curvature.predict(self.model, batch.x, self.training)
+        y_pred = backend.predict(self.model, batch.x, self.training)
         return self._of_predictions(batch, y_pred)
 
     def _of_predictions(self, batch: Batch, y_pred: Any) -> Tensor:
         x, y, sample_weight = batch
-        value = curvature.compiled_loss(
+        value = backend.compute_loss(
             self._loss_model or self.model,
             x,
             y,
@@ -268,7 +268,7 @@ class Objective:
     ) -> Vector:
         def network(weights: Vector) -> tuple[Any, list[Tensor]]:
             with self._scope(weights, state):
-                y_pred = curvature.predict(self.model, batch.x, self.training)
+                y_pred = backend.predict(self.model, batch.x, self.training)
             leaves = keras.tree.flatten(y_pred)
             return y_pred, [backend.get_keras_mask(leaf) for leaf in leaves]
 

@@ -5,7 +5,7 @@ import time
 import keras
 
 PATIENCE = 2.0
-"""Seconds without a bar: what is done by then needs none."""
+"""Seconds before a bar is shown: short work needs none."""
 
 
 class Progress:

@@ -30,7 +30,7 @@ class LossSurface(Result):
         losses: Shape `(num_points, num_points)`; rows go along `second`.
         directions: `"random"`, `"to"` or `"trajectory"`.
         lengths: Shape `(2,)`, Euclidean norms of the directions.
-        path: Shape `(num_snapshots, 2)`, the trajectory seen on the plane;
+        path: Shape `(num_snapshots, 2)`, the trajectory projected onto the plane;
             `None` without one.
         explained: Shape `(2,)`, the shares of the trajectory's variance along
             the directions; `None` without one.
@@ -80,7 +80,7 @@ def loss_surface(
     """Return the loss on a plane through the weights.
 
     The directions are two random filter-normalized ones, as for `loss_line`;
-    or the way to another model and a random one that is orthogonal to it and
+    or the line to another model and a random one that is orthogonal to it and
     as long; or the two principal components of a trajectory, around its last
     snapshot (Li et al., 2018, https://arxiv.org/abs/1712.09913).
 
@@ -131,11 +131,11 @@ def loss_surface(
         "no_norm_no_bias" if is_random else "all",
     )
     generator = np.random.default_rng(seed)
-    other = None if to is None else Endpoint(objective, to)
+    endpoint = None if to is None else Endpoint(objective, to)
     if trajectory is not None:
         plane = _of_trajectory(objective, trajectory)
     else:
-        plane = _through_model(objective, other, generator)
+        plane = _through_model(objective, endpoint, generator)
     first, second = (
         grid(low, high, num_points) for low, high in limits or plane.limits
     )
@@ -144,7 +144,7 @@ def loss_surface(
     for i, b in enumerate(second):
         for j, a in enumerate(first):
             point = plane.origin + a * plane.axes[0] + b * plane.axes[1]
-            state = None if other is None else other.state(a)
+            state = None if endpoint is None else endpoint.state(a)
             losses[i, j] = objective.loss(point, state)
             progress.advance()
     return LossSurface(
@@ -172,14 +172,16 @@ class _Plane:
 
 
 def _through_model(
-    objective: Objective, other: Endpoint | None, generator: np.random.Generator
+    objective: Objective,
+    endpoint: Endpoint | None,
+    generator: np.random.Generator,
 ) -> _Plane:
     second = random_direction(objective, generator)
-    if other is None:
+    if endpoint is None:
         first = random_direction(objective, generator)
         axes = np.stack([second, first])
         return _Plane("random", objective.weights, axes, ((-1, 1), (-1, 1)))
-    first = other.direction
+    first = endpoint.direction
     square = first @ first
     if not square:
         raise ValueError(

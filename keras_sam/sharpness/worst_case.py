@@ -142,7 +142,7 @@ def check_radius(rho: float, norm: str) -> None:
     """Check a radius and the name of a norm.
 
     Raises:
-        ValueError: If they are not as said.
+        ValueError: If the radius is not above 0, or the name is unknown.
     """
     if not 0 < rho < math.inf or norm not in ("l2", "linf"):
         raise ValueError(
@@ -171,11 +171,12 @@ class Ball:
 
     def steepest(self, gradient: np.ndarray) -> np.ndarray:
         """Return the u of norm rho along which the loss rises fastest."""
-        slope = self._scale * gradient.astype("float64")
+        # By the chain rule: the loss is a function of u by way of w + T u.
+        gradient = self._scale * gradient.astype("float64")
         if self._norm == "linf":
-            return self._rho * np.sign(slope)
-        size = np.linalg.norm(slope)
-        return slope * (self._rho / size) if size else slope
+            return self._rho * np.sign(gradient)
+        size = np.linalg.norm(gradient)
+        return gradient * (self._rho / size) if size else gradient
 
     def project(self, u: np.ndarray) -> np.ndarray:
         """Return the nearest u in the ball."""
