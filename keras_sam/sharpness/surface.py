@@ -30,8 +30,8 @@ class LossSurface(Result):
         losses: Shape `(num_points, num_points)`; rows go along `second`.
         directions: `"random"`, `"to"` or `"trajectory"`.
         lengths: Shape `(2,)`, Euclidean norms of the directions.
-        path: Shape `(num_snapshots, 2)`, the trajectory projected onto the plane;
-            `None` without one.
+        path: Shape `(num_snapshots, 2)`, the trajectory projected onto the
+            plane; `None` without one.
         explained: Shape `(2,)`, the shares of the trajectory's variance along
             the directions; `None` without one.
     """
