@@ -69,7 +69,7 @@ class SharpnessMonitor(keras.callbacks.Callback):
             `batch_size`.
 
     Raises:
-        ValueError: If an argument is not as said.
+        ValueError: If an argument is invalid.
     """
 
     def __init__(

@@ -1,16 +1,17 @@
-"""Pictures: each function takes a result and an axis and returns the axis."""
+"""Pictures: each function takes a result and an axis and returns the axis.
+
+A result is any object with the attributes that are drawn: this module knows
+none of the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
-
-from keras_sam import sharpness
-from keras_sam.diagnosis.suggestion import RhoSuggestion
 
 BLUE = "#1f6fb2"
 ORANGE = "#d1661a"
 
 
-def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
+def rho_ladder(result: Any, axis: Any = None) -> Any:
     """Draw how the loss rises with the radius, and the suggestion.
 
     Args:
@@ -44,9 +45,7 @@ def rho_ladder(result: RhoSuggestion, axis: Any = None) -> Any:
     return axis
 
 
-def hessian_eigenvalues(
-    result: sharpness.HessianEigenvalues, axis: Any = None
-) -> Any:
+def hessian_eigenvalues(result: Any, axis: Any = None) -> Any:
     """Draw eigenvalues, with their residuals as error bars.
 
     Args:
@@ -72,7 +71,7 @@ def hessian_eigenvalues(
     return axis
 
 
-def hessian_trace(result: sharpness.HessianTrace, axis: Any = None) -> Any:
+def hessian_trace(result: Any, axis: Any = None) -> Any:
     """Draw a trace with its standard error.
 
     Args:
@@ -95,9 +94,7 @@ def hessian_trace(result: sharpness.HessianTrace, axis: Any = None) -> Any:
     return axis
 
 
-def spectral_density(
-    result: sharpness.SpectralDensity, axis: Any = None
-) -> Any:
+def spectral_density(result: Any, axis: Any = None) -> Any:
     """Draw a density on a logarithmic scale, with its standard error.
 
     Args:
@@ -130,11 +127,7 @@ def spectral_density(
     return axis
 
 
-def worst_case_sharpness(
-    results: sharpness.WorstCaseSharpness
-    | Sequence[sharpness.WorstCaseSharpness],
-    axis: Any = None,
-) -> Any:
+def worst_case_sharpness(results: Any, axis: Any = None) -> Any:
     """Draw the rise of the loss over the radius.
 
     Args:
@@ -161,10 +154,7 @@ def worst_case_sharpness(
     return axis
 
 
-def average_sharpness(
-    results: sharpness.AverageSharpness | Sequence[sharpness.AverageSharpness],
-    axis: Any = None,
-) -> Any:
+def average_sharpness(results: Any, axis: Any = None) -> Any:
     """Draw the mean rise of the loss over the radius, with standard errors.
 
     Args:
@@ -193,7 +183,7 @@ def average_sharpness(
     return axis
 
 
-def loss_line(result: sharpness.LossLine, axis: Any = None) -> Any:
+def loss_line(result: Any, axis: Any = None) -> Any:
     """Draw the loss along a line.
 
     Args:
@@ -214,9 +204,7 @@ def loss_line(result: sharpness.LossLine, axis: Any = None) -> Any:
     return axis
 
 
-def loss_surface(
-    result: sharpness.LossSurface, axis: Any = None, levels: Any = None
-) -> Any:
+def loss_surface(result: Any, axis: Any = None, levels: Any = None) -> Any:
     """Draw the loss on a plane as contours, and the trajectory on it.
 
     Args:
@@ -262,24 +250,14 @@ def draw(result: Any, axis: Any = None) -> Any:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    functions: dict[type, Any] = {
-        sharpness.HessianEigenvalues: hessian_eigenvalues,
-        sharpness.HessianTrace: hessian_trace,
-        sharpness.SpectralDensity: spectral_density,
-        sharpness.WorstCaseSharpness: worst_case_sharpness,
-        sharpness.AverageSharpness: average_sharpness,
-        sharpness.LossLine: loss_line,
-        sharpness.LossSurface: loss_surface,
-    }
-    return functions[type(result)](result, axis)
+    return result.plot(axis)
 
 
 def _matrix(result: Any) -> str:
-    name = "Gauss-Newton matrix" if result.gauss_newton else "Hessian"
-    return f"{name}, loss {result.loss:.4g}"
+    return f"{result.matrix}, loss {result.loss:.4g}"
 
 
-def _along(result: sharpness.LossSurface, number: int) -> str:
+def _along(result: Any, number: int) -> str:
     if result.explained is None:
         return f"in units of {result.lengths[number]:.3g}"
     return f"{result.explained[number]:.0%} of the variance"

@@ -1,5 +1,7 @@
 """What pictures show of the results."""
 
+from types import SimpleNamespace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -123,15 +125,17 @@ def test_mean_rise_has_its_standard_error_as_bar():
     assert bars(axis).tolist() == [[0.75, 1.25]]
 
 
-def test_line_goes_through_the_model():
-    result = sharpness.LossLine(
+@pytest.mark.parametrize("kind", [sharpness.LossLine, SimpleNamespace])
+def test_line_goes_through_the_model(kind):
+    """Whatever has these attributes is drawn, of which class it may be."""
+    result = kind(
         positions=np.array([-1.0, 1.0]),
         losses=np.array([3.0, 4.0]),
         direction="random",
         length=0.5,
         **COMMON,
     )
-    axis = result.plot()
+    axis = plots.loss_line(result)
     line, model = (np.array(drawn.get_data()) for drawn in axis.lines)
     assert line.tolist() == [[-1, 1], [3, 4]]
     assert model.tolist() == [[0], [2]]

@@ -53,8 +53,9 @@ def objective_of(network, jit_compile):
 def product_row(network, jit_compile, num_rounds, num_calls):
     """Return a row: times of a gradient and a product, and traces."""
     objective = objective_of(network, jit_compile)
-    direction = np.random.default_rng(1).normal(size=objective.size)
-    direction = direction.astype(objective.dtype)
+    curvature = sharpness.Curvature(objective)
+    direction = np.random.default_rng(1).normal(size=curvature.size)
+    direction = direction.astype(curvature.dtype)
     [(batch, _)] = objective.batches
     traces = count_traces(objective)
 
@@ -62,7 +63,7 @@ def product_row(network, jit_compile, num_rounds, num_calls):
         objective.loss_and_gradient(objective.weights, batch)
 
     def product():
-        objective.product(direction)
+        curvature.product(direction)
 
     product()
     num_traces = len(traces)
@@ -73,14 +74,16 @@ def product_row(network, jit_compile, num_rounds, num_calls):
         rounds.append([seconds(f, num_calls) for f in (gradient, product)])
     # The gradient's own trace apart, further products must not add to it.
     num_traces += len(traces) - before
-    slope, bend = (1000 * statistics.median(column) for column in zip(*rounds))
+    gradients, products = (
+        1000 * statistics.median(column) for column in zip(*rounds)
+    )
     ratios = [b / a for a, b in rounds]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return (
         network,
         "XLA" if jit_compile else "graph",
-        f"{slope:.2f} ms",
-        f"{bend:.2f} ms",
+        f"{gradients:.2f} ms",
+        f"{products:.2f} ms",
         f"{middle:.2f} ({low:.2f} to {high:.2f})",
         str(num_traces),
     )
@@ -128,15 +131,15 @@ def eigenvalue_row(epochs):
 
 def memory_rows(counts):
     """Yield rows: growth of resident memory after so many products."""
-    objective = objective_of("mlp", False)
-    direction = np.ones(objective.size, objective.dtype)
-    weights = objective.size * objective.dtype.itemsize
+    curvature = sharpness.Curvature(objective_of("mlp", False))
+    direction = np.ones(curvature.size, curvature.dtype)
+    weights = direction.nbytes
     for _ in range(50):
-        objective.product(direction)
+        curvature.product(direction)
     before, done = resident(), 0
     for count in counts:
         for _ in range(count - done):
-            objective.product(direction)
+            curvature.product(direction)
         done = count
         growth = resident() - before
         yield (

@@ -25,6 +25,7 @@ Private Keras names that this folder relies on, each covered by
 | `unscale_loss_for_distribution` | undoes the division by the replica count |
 | `get_keras_mask`, `set_keras_mask` | masks on predictions |
 | `get_stateless_scope` | the scope around a scope |
+| `current_path` | the layers that are being called |
 | `get_device` | which device PyTorch runs on |
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
@@ -52,6 +53,7 @@ from keras_sam.backend.keras_private import build
 from keras_sam.backend.keras_private import call_in_training_mode
 from keras_sam.backend.keras_private import compile_config
 from keras_sam.backend.keras_private import compute_loss
+from keras_sam.backend.keras_private import current_layer_name
 from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
@@ -62,6 +64,7 @@ from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import made_global_seed_variable
+from keras_sam.backend.keras_private import predict
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask
 from keras_sam.backend.keras_private import track_loss

@@ -1,11 +1,14 @@
 """The choice of derivatives that `keras_sam.sharpness` measures with."""
 
+import contextlib
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_sam.types import Tensor
+from keras_sam.types import Vector
 
 _own: Any = importlib.import_module(
     f"keras_sam.backend.{keras.backend.backend()}.curvature"
@@ -13,30 +16,39 @@ _own: Any = importlib.import_module(
 compiled = _own.compiled
 gradient = _own.gradient
 hessian_product = _own.hessian_product
-gauss_newton_product = _own.gauss_newton_product
-exact_second_derivatives = _own.exact_second_derivatives
+# Seeds are variables of Keras, which a scope sees, but for PyTorch's own.
+reported_draws = getattr(_own, "ReportedDraws", contextlib.nullcontext)
 
 
-def predict(model: keras.Model, x: Any, training: bool) -> Any:
-    """Return the predictions of a forward pass."""
-    if model._call_has_training_arg:
-        return model(x, training=training)
-    return model(x)
+def gauss_newton_product(
+    network: Callable[[Vector], tuple[Any, Any]],
+    loss: Callable[[Any, Any], Tensor],
+    weights: Vector,
+    direction: Vector,
+) -> Vector:
+    """Return J^T H J times a direction.
 
+    Args:
+        network: Returns a nest of predictions, and anything else that the loss
+            needs.
+        loss: Takes these.
+        weights: Where J, the derivative of the predictions, and H, the
+            Hessian of the loss by the predictions, are taken.
+        direction: Vector.
 
-def compiled_loss(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    y_pred: Any,
-    sample_weight: Any,
-    training: bool,
-) -> Tensor:
-    """Return the loss that the model is compiled with, a scalar."""
-    return model._compute_loss(
-        x=x,
-        y=y,
-        y_pred=y_pred,
-        sample_weight=sample_weight,
-        training=training,
+    Returns:
+        A vector.
+    """
+
+    def flat_network(weights: Vector) -> tuple[Vector, Any]:
+        nest, auxiliary = network(weights)
+        return keras.tree.flatten(nest), (nest, auxiliary)
+
+    predictions, (nest, auxiliary), change, pull_back = _own.linearized(
+        flat_network, weights, direction
     )
+
+    def loss_of_predictions(flat: Vector) -> Tensor:
+        return loss(keras.tree.pack_sequence_as(nest, flat), auxiliary)
+
+    return pull_back(hessian_product(loss_of_predictions, predictions, change))

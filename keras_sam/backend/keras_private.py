@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
+from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
@@ -22,19 +23,29 @@ from keras.src.utils import python_utils
 from keras_sam.types import Tensor
 
 
-def call_in_training_mode(model: keras.Model, x: Any) -> Any:
-    """Return the predictions of a forward pass with `training=True`."""
+def predict(model: keras.Model, x: Any, training: bool) -> Any:
+    """Return the predictions of a forward pass."""
     if model._call_has_training_arg:
-        return model(x, training=True)
+        return model(x, training=training)
     return model(x)
 
 
+def call_in_training_mode(model: keras.Model, x: Any) -> Any:
+    """Return the predictions of a forward pass with `training=True`."""
+    return predict(model, x, training=True)
+
+
 def compute_loss(
-    model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    training: bool = True,
 ) -> Tensor:
-    """Return the model's training loss, a scalar."""
+    """Return the loss that the model is compiled with, a scalar."""
     return model._compute_loss(
-        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
     )
 
 
@@ -52,6 +63,11 @@ def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
 def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:
     """Return a layer or model and all layers in it, at any depth."""
     return list(layer._flatten_layers())
+
+
+def current_layer_name() -> str:
+    """Return the name of the innermost layer that is being called."""
+    return current_path().split("/")[-1]
 
 
 def made_global_seed_variable() -> keras.Variable:
@@ -81,7 +97,8 @@ def unlisted_variables(model: keras.Model) -> list[keras.Variable]:
         for leaf in keras.tree.flatten(value)
         if isinstance(leaf, keras.Variable) and not leaf.trainable
     ]
-    return [*model._loss_tracker.variables, *kept]
+    tracker = getattr(model, "_loss_tracker", None)
+    return [*([] if tracker is None else tracker.variables), *kept]
 
 
 def track_loss(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:

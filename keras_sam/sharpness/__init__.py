@@ -5,13 +5,24 @@ is both, and changes nothing. Results are frozen dataclasses that print, `plot`,
 and `save` as JSON.
 
 By default the layers are in inference mode: batch normalization with its
-moving statistics, no dropout. On the TensorFlow backend, `tf.nn.moments` has a
-wrong second derivative; while a measure is traced it is replaced by one that
-has the right one.
+moving statistics, no dropout.
+
+The examples measure a linear model at its minimum, where all weights are 1. Its
+loss is sum(c (w - 1)^2) / 2 with the curvatures c = 4, 1, 0.25:
+
+>>> import keras
+>>> import numpy as np
+>>> from keras_sam import sharpness
+>>> x = np.diag(np.sqrt(1.5 * np.array([4.0, 1.0, 0.25])))
+>>> y = x.sum(axis=1, keepdims=True)
+>>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+>>> model = keras.Sequential([keras.Input((3,)), layer])
+>>> model.compile(loss="mse")
 """
 
 from keras_sam.sharpness.average import AverageSharpness
 from keras_sam.sharpness.average import average_sharpness
+from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.density import SpectralDensity
 from keras_sam.sharpness.density import spectral_density
 from keras_sam.sharpness.eigenvalues import HessianEigenvalues

@@ -28,6 +28,8 @@ class AverageSharpness(Result):
         num_draws: How many e.
     """
 
+    measure = "average_sharpness"
+
     sharpness: float
     standard_error: float
     rho: float
@@ -83,8 +85,14 @@ def average_sharpness(
     Returns:
         `AverageSharpness`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.average_sharpness(model, x, y, rho=0.1)
+    >>> print(f"{result.sharpness:.4f} +- {result.standard_error:.4f}")
+    0.0293 +- 0.0059
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     check_radius(rho, norm)

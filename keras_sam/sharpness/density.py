@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.lanczos import Lanczos
+from keras_sam.sharpness.lanczos import SymmetricOperator
 from keras_sam.sharpness.objective import Objective
 from keras_sam.sharpness.objective import objective_of
 from keras_sam.sharpness.progress import Progress
-from keras_sam.sharpness.results import Result
-from keras_sam.sharpness.results import common
+from keras_sam.sharpness.results import CurvatureResult
 
 MARGIN = 5
 """Widths of the smoothing kernel beyond the outermost Ritz values."""
@@ -21,7 +22,7 @@ ROUNDING = 1e-5
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class SpectralDensity(Result):
+class SpectralDensity(CurvatureResult):
     """How the eigenvalues of a Hessian are distributed.
 
     Attributes:
@@ -34,8 +35,9 @@ class SpectralDensity(Result):
             smoothed with.
         ritz_values: Shape `(num_probes, steps)`, nodes of the quadrature.
         ritz_weights: Shape `(num_probes, steps)`, weights that sum to 1.
-        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
     """
+
+    measure = "spectral_density"
 
     grid: np.ndarray
     density: np.ndarray
@@ -43,7 +45,6 @@ class SpectralDensity(Result):
     width: float
     ritz_values: np.ndarray
     ritz_weights: np.ndarray
-    gauss_newton: bool
 
     @property
     def negative_share(self) -> float:
@@ -52,10 +53,9 @@ class SpectralDensity(Result):
         return float((self.ritz_weights * below).sum(axis=1).mean())
 
     def __str__(self) -> str:
-        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
         probes, steps = self.ritz_values.shape
         return (
-            f"spectral density of the {matrix}: {probes} probes, {steps} "
+            f"spectral density of the {self.matrix}: {probes} probes, {steps} "
             f"steps, width {self.width:.3g}\n{self.heading()}\n"
             f"from {self.ritz_values.min():.4g} to "
             f"{self.ritz_values.max():.4g}; {self.negative_share:.1%} of the "
@@ -107,8 +107,15 @@ def spectral_density(
     Returns:
         `SpectralDensity`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.spectral_density(model, x, y, num_probes=2)
+    >>> print(result.ritz_values.round(3))
+    [[0.25 1.   4.  ]
+     [0.25 1.   4.  ]]
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if steps < 1 or num_probes < 2 or (width is not None and not width > 0):
@@ -118,20 +125,12 @@ def spectral_density(
             f"width={width}"
         )
     objective = objective_of(model, (x, y, sample_weight), options)
-    generator = np.random.default_rng(seed)
-    if not gauss_newton:
-        objective.check_symmetry(generator)
     steps = min(steps, objective.size)
     progress = Progress(num_probes * steps, verbose)
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        image = objective.product(vector, gauss_newton)
-        progress.advance()
-        return image
-
-    values, weights = quadrature(
-        product, objective, steps, num_probes, generator
-    )
+    curvature = Curvature(objective, gauss_newton, progress)
+    generator = np.random.default_rng(seed)
+    curvature.check_symmetry(generator)
+    values, weights = quadrature(curvature, steps, num_probes, generator)
     progress.finish()
     grid, density, error, width = smooth(values, weights, width, num_points)
     return SpectralDensity(
@@ -141,14 +140,12 @@ def spectral_density(
         width=width,
         ritz_values=values,
         ritz_weights=weights,
-        gauss_newton=bool(gauss_newton),
-        **common(objective),
+        **curvature.common(),
     )
 
 
 def quadrature(
-    product: Any,
-    space: Any,
+    operator: SymmetricOperator,
     steps: int,
     num_probes: int,
     generator: np.random.Generator,
@@ -160,8 +157,7 @@ def quadrature(
     values = np.zeros((num_probes, steps))
     weights = np.zeros((num_probes, steps))
     for probe in range(num_probes):
-        start = generator.standard_normal(space.size).astype(space.dtype)
-        lanczos = Lanczos(product, start, steps)
+        lanczos = Lanczos(operator, generator, steps)
         while lanczos.step() and lanczos.steps < steps:
             pass
         nodes, vectors = lanczos.ritz()

@@ -6,16 +6,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.lanczos import Lanczos
+from keras_sam.sharpness.lanczos import SymmetricOperator
 from keras_sam.sharpness.objective import Objective
 from keras_sam.sharpness.objective import objective_of
 from keras_sam.sharpness.progress import Progress
-from keras_sam.sharpness.results import Result
-from keras_sam.sharpness.results import common
+from keras_sam.sharpness.results import CurvatureResult
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class HessianEigenvalues(Result):
+class HessianEigenvalues(CurvatureResult):
     """Eigenvalues of a Hessian. Prints as a table.
 
     Attributes:
@@ -24,14 +25,14 @@ class HessianEigenvalues(Result):
             eigenvector v. An eigenvalue of H is at most that far away.
         converged: Shape `(k,)`, whether the residual is small enough.
         num_products: How many Hessian-vector products it took.
-        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
     """
+
+    measure = "hessian_eigenvalues"
 
     eigenvalues: np.ndarray
     residuals: np.ndarray
     converged: np.ndarray
     num_products: int
-    gauss_newton: bool
 
     @property
     def ratio(self) -> float:
@@ -43,9 +44,8 @@ class HessianEigenvalues(Result):
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
 
     def __str__(self) -> str:
-        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
         lines = [
-            f"eigenvalues of the {matrix}: {self.heading()}",
+            f"eigenvalues of the {self.matrix}: {self.heading()}",
             f"{'':>4}  {'eigenvalue':>12}  {'residual':>9}",
         ]
         rows = zip(self.eigenvalues, self.residuals, self.converged)
@@ -107,8 +107,14 @@ def hessian_eigenvalues(
     Returns:
         `HessianEigenvalues`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_eigenvalues(model, x, y, k=2)
+    >>> print(result.eigenvalues.round(3), result.converged)
+    [4. 1.] [ True  True]
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if which not in ("LA", "SA", "LM"):
@@ -122,21 +128,15 @@ def hessian_eigenvalues(
             f"Received: k={k}, {objective.size} weights, "
             f"max_products={max_products}"
         )
-    generator = np.random.default_rng(seed)
-    if not gauss_newton:
-        objective.check_symmetry(generator)
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        image = objective.product(vector, gauss_newton)
-        progress.advance()
-        return image
-
     limit = min(max_products, objective.size)
     progress = Progress(limit + k, verbose)
-    values, vectors = outermost(
-        product, objective, k, which, limit, tolerance, generator
+    curvature = Curvature(objective, gauss_newton, progress)
+    generator = np.random.default_rng(seed)
+    curvature.check_symmetry(generator)
+    values, vectors = extreme_eigenpairs(
+        curvature, k, which, limit, tolerance, generator
     )
-    images = [product(vector) for vector in vectors]
+    images = [curvature.product(vector) for vector in vectors]
     progress.finish()
     residuals = np.array([
         np.linalg.norm(image - value * vector)
@@ -146,15 +146,13 @@ def hessian_eigenvalues(
         eigenvalues=values,
         residuals=residuals,
         converged=residuals <= tolerance * np.abs(values).max(),
-        num_products=progress.done,
-        gauss_newton=bool(gauss_newton),
-        **common(objective),
+        num_products=curvature.num_products,
+        **curvature.common(),
     )
 
 
-def outermost(
-    product: Any,
-    space: Any,
+def extreme_eigenpairs(
+    operator: SymmetricOperator,
     k: int,
     which: str,
     max_steps: int,
@@ -164,23 +162,18 @@ def outermost(
     """Return k eigenvalues and eigenvectors of a symmetric matrix.
 
     Args:
-        product: Returns the matrix times a vector.
-        space: Has the `size` and `dtype` of vectors.
+        operator: The matrix, as its products.
         k: How many.
         which: `"LA"`, `"SA"` or `"LM"`.
-        max_steps: At least `k`, at most `space.size`.
+        max_steps: At least `k`, at most `operator.size`.
         tolerance: Relative to the largest magnitude.
         generator: Draws starting vectors.
 
     Returns:
-        Eigenvalues, the outermost first, of shape `(k,)`, and eigenvectors,
+        Eigenvalues, the most extreme first, of shape `(k,)`, and eigenvectors,
         of shape `(k, size)`.
     """
-
-    def draw() -> np.ndarray:
-        return generator.standard_normal(space.size).astype(space.dtype)
-
-    lanczos = Lanczos(product, draw(), max_steps)
+    lanczos = Lanczos(operator, generator, max_steps)
     while True:
         has_next = lanczos.step()
         values, vectors = lanczos.ritz()
@@ -191,7 +184,7 @@ def outermost(
         if is_done or lanczos.steps == max_steps:
             break
         if not has_next:
-            lanczos.restart(draw())
+            lanczos.restart()
     found = lanczos.combine(vectors[:, order])
     return values[order], found / np.linalg.norm(found, axis=1, keepdims=True)
 

@@ -4,32 +4,45 @@ Without re-orthogonalization rounding errors bring eigenvalues back that were
 found already, which counts them twice.
 """
 
-from collections.abc import Callable
+from typing import Any
+from typing import Protocol
 
 import numpy as np
+
+
+class SymmetricOperator(Protocol):
+    """A symmetric matrix that is known by its products, as a `Curvature`."""
+
+    size: int
+    dtype: Any
+
+    def product(self, vector: np.ndarray) -> np.ndarray:
+        """Return the matrix times a vector of shape `(size,)`."""
 
 
 class Lanczos:
     """An orthonormal basis in which a symmetric matrix is tridiagonal.
 
-    Keeps one vector of the matrix's size for each step.
+    Stores one vector of the matrix's size for each step.
 
     Args:
-        product: Returns the matrix times a vector.
-        start: The first vector, of any length but zero.
+        operator: The matrix, as its products.
+        generator: Draws the first vector, and one for each restart.
         max_steps: For how many vectors there has to be room.
     """
 
     def __init__(
         self,
-        product: Callable[[np.ndarray], np.ndarray],
-        start: np.ndarray,
+        operator: SymmetricOperator,
+        generator: np.random.Generator,
         max_steps: int,
     ) -> None:
-        self._product = product
-        self._basis = np.empty((max_steps, len(start)), start.dtype)
-        self._next = start / np.linalg.norm(start)
+        self._operator = operator
+        self._generator = generator
+        self._basis = np.empty((max_steps, operator.size), operator.dtype)
+        self._next: np.ndarray
         self.steps = 0
+        self.restart()
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
 
@@ -41,14 +54,14 @@ class Lanczos:
             can be reached from the first one, and the Ritz values are exact.
         """
         vector = self._basis[self.steps] = self._next
-        image = self._product(vector)
+        image = self._operator.product(vector)
         length = np.linalg.norm(image)
         self.steps += 1
         self.diagonal.append(float(vector @ image))
         rest = self._orthogonal(image)
         size = float(np.linalg.norm(rest))
         self.off_diagonal.append(size)
-        # What is left of an image in the span is its rounding error.
+        # An image inside the span has a rest all the same: its rounding error.
         rounding = 10 * np.finfo(rest.dtype).eps * length
         if size <= rounding or self.steps == len(rest):
             self.off_diagonal[-1] = 0.0
@@ -56,9 +69,10 @@ class Lanczos:
         self._next = rest / size
         return True
 
-    def restart(self, start: np.ndarray) -> None:
-        """Go on, after the end, from the part of `start` that is new."""
-        rest = self._orthogonal(start)
+    def restart(self) -> None:
+        """Continue from a random vector, made orthogonal to the basis."""
+        start = self._generator.standard_normal(self._operator.size)
+        rest = self._orthogonal(start.astype(self._operator.dtype))
         self._next = rest / np.linalg.norm(rest)
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray]:

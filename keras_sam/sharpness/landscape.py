@@ -13,14 +13,14 @@ from keras_sam.sharpness.objective import objective_of
 def landscape_objective(
     model: Any, data: tuple[Any, ...], options: dict[str, Any], default: str
 ) -> Objective:
-    """Return an `Objective`, of the variables `default` unless told."""
+    """Return an `Objective`, of the variables `default` by default."""
     if not isinstance(model, Objective):
         options = {"variables": default, **options}
     return objective_of(model, data, options)
 
 
-class Other:
-    """A second model: the way to its weights, and the state on the way.
+class Endpoint:
+    """A second model: the line to its weights, and the state along the line.
 
     The moving statistics of normalization layers are interpolated with the
     weights, so that the loss at 1 is that of the other model.
@@ -54,12 +54,12 @@ class Other:
         )
         self.direction = end - objective.weights
 
-    def state(self, share: float) -> list[Any]:
-        """Return the state that far on the way."""
+    def state(self, position: float) -> list[Any]:
+        """Return the state at a position, 0 for the first model."""
         return [
             start
             if end is None
-            else ops.cast(start + share * (end - start), start.dtype)
+            else ops.cast(start + position * (end - start), start.dtype)
             for start, end in zip(self._state, self._ends)
         ]
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_sam.sharpness.filters import random_direction
-from keras_sam.sharpness.landscape import Other
+from keras_sam.sharpness.landscape import Endpoint
 from keras_sam.sharpness.landscape import grid
 from keras_sam.sharpness.landscape import landscape_objective
 from keras_sam.sharpness.objective import Objective
@@ -26,6 +26,8 @@ class LossLine(Result):
         direction: `"random"`, or `"to"` if another model is at 1.
         length: Euclidean norm of the direction, the unit of the positions.
     """
+
+    measure = "loss_line"
 
     positions: np.ndarray
     losses: np.ndarray
@@ -84,8 +86,14 @@ def loss_line(
     Returns:
         `LossLine`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> line = sharpness.loss_line(model, x, y, num_points=11)
+    >>> print(line.positions[line.losses.argmin()])
+    0.0
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     default = "no_norm_no_bias" if to is None else "all"
@@ -94,23 +102,23 @@ def loss_line(
     objective = landscape_objective(
         model, (x, y, sample_weight), options, default
     )
-    other = None if to is None else Other(objective, to)
-    if other is None:
+    endpoint = None if to is None else Endpoint(objective, to)
+    if endpoint is None:
         generator = np.random.default_rng(seed)
         direction = random_direction(objective, generator)
     else:
-        direction = other.direction
+        direction = endpoint.direction
     progress = Progress(num_points, verbose)
     losses = []
     for position in positions:
         point = objective.weights + position * direction
-        state = None if other is None else other.state(position)
+        state = None if endpoint is None else endpoint.state(position)
         losses.append(objective.loss(point, state))
         progress.advance()
     return LossLine(
         positions=positions,
         losses=np.array(losses),
-        direction="random" if other is None else "to",
+        direction="random" if endpoint is None else "to",
         length=float(np.linalg.norm(direction)),
         **common(objective),
     )

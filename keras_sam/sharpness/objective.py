@@ -18,9 +18,6 @@ from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
-ASYMMETRY = 0.01
-"""Rounding in float32 leaves some 1e-5; a wrong derivative some 4e-2."""
-
 
 class Objective:
     """The mean loss of a model over some data, as a function of its weights.
@@ -53,8 +50,15 @@ class Objective:
             needs more memory. 128 is what the literature measures sharpness
             with (arXiv 2206.06232, arXiv 2302.07011).
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> objective = sharpness.Objective(model, x, y)
+    >>> print(objective.size, round(objective.loss(np.zeros(3)), 3))
+    3 2.625
+    >>> result = sharpness.hessian_eigenvalues(objective, k=1)
+
     Raises:
-        ValueError: If an argument is not as said, if there is no loss, or if
+        ValueError: If an argument is invalid, if there is no loss, or if
             the model is random in the chosen mode; naming the layer.
     """
 
@@ -77,7 +81,7 @@ class Objective:
         self.num_examples = sum(size for _, size in found)
         self.batches = [(b, n / self.num_examples) for b, n in found]
         self._build()
-        self._judge = None if loss is None else _judge(loss)
+        self._loss_model = None if loss is None else _loss_model(loss)
         self._written: list[keras.Variable] = []
         self._place(positions(model, variables))
         self._compile()
@@ -91,7 +95,9 @@ class Objective:
         except ValueError:
             # On JAX, Keras refuses draws from its global generator, unnamed.
             if self.model.built:
-                randomness.refuse_draws(self.model, self.training, self._once)
+                randomness.refuse_draws(
+                    self.model, self.training, self._writers
+                )
             raise
 
     def _place(self, chosen: list[int]) -> None:
@@ -125,9 +131,11 @@ class Objective:
             self.value = self.loss()
         except ValueError:
             # On JAX, Keras refuses draws from its global generator unnamed.
-            randomness.refuse_draws(self.model, self.training, self._once)
+            randomness.refuse_draws(self.model, self.training, self._writers)
             raise
-        randomness.refuse(self.model, self._written, self.training, self._once)
+        randomness.refuse(
+            self.model, self._written, self.training, self._writers
+        )
         if not math.isfinite(self.value):
             raise ValueError(
                 "The loss on these data is not finite. "
@@ -137,14 +145,14 @@ class Objective:
     def _compile(self) -> None:
         is_jit = keras.backend.backend() == "jax" or self.model.jit_compile
 
-        def slope(
+        def gradient(
             weights: Vector, state: Vector, batch: Batch
         ) -> tuple[Tensor, Vector]:
             return curvature.gradient(
                 lambda w: self._evaluate(w, state, batch), weights
             )
 
-        def bend(
+        def hessian_product(
             weights: Vector, state: Vector, batch: Batch, direction: Vector
         ) -> Vector:
             return curvature.hessian_product(
@@ -152,14 +160,20 @@ class Objective:
             )
 
         self._value = curvature.compiled(self._evaluate, is_jit)
-        self._slope = curvature.compiled(slope, is_jit)
-        self._bend = curvature.compiled(bend, is_jit)
-        self._gauss_newton = curvature.compiled(self._outer_product, is_jit)
+        self._gradient = curvature.compiled(gradient, is_jit)
+        self._hessian_product = curvature.compiled(hessian_product, is_jit)
+        self._gauss_newton_product = curvature.compiled(
+            self._evaluate_gauss_newton, is_jit
+        )
 
-    def _once(self) -> None:
-        """Do a forward pass without a graph, and forget it."""
-        with PassScope():
-            curvature.predict(self.model, self.batches[0][0].x, self.training)
+    def _writers(self) -> dict[int, str]:
+        """Return which layers write variables, by a pass without a graph."""
+        x = self.batches[0][0].x
+        with randomness.WriterScope() as scope, curvature.reported_draws():
+            backend.draw_purely(
+                lambda: backend.predict(self.model, x, self.training)
+            )
+        return scope.writers
 
     def loss(self, point: Any = None, state: Any = None) -> float:
         """Return the mean loss at a flat vector; by default at the weights."""
@@ -174,44 +188,29 @@ class Objective:
         self, point: Any, batch: Batch
     ) -> tuple[float, np.ndarray]:
         """Return the loss of one batch at a flat vector, and its gradient."""
-        value, slope = self._slope(self.split(point), self.state, batch)
-        return float(value), self.flatten(slope)
+        at = self.split(point)
+        value, gradient = self._gradient(at, self.state, batch)
+        return float(value), self.flatten(gradient)
 
     def product(
-        self, direction: np.ndarray, gauss_newton: bool = False
+        self, direction: Vector, batch: Batch, gauss_newton: bool
     ) -> np.ndarray:
-        """Return the Hessian of the mean loss at the weights times a vector."""
-        function = self._gauss_newton if gauss_newton else self._bend
-        vector = self.split(direction)
-        total = np.zeros(self.size, self.dtype)
-        with curvature.exact_second_derivatives():
-            for batch, share in self.batches:
-                part = function(self._at, self.state, batch, vector)
-                total += self.dtype.type(share) * self.flatten(part)
-        return total
+        """Return second derivatives at the weights times a direction.
 
-    def check_symmetry(self, generator: np.random.Generator) -> None:
-        """Check that products are those of a symmetric matrix.
+        Args:
+            direction: Tensors of the variables' shapes.
+            batch: The examples whose loss is differentiated.
+            gauss_newton: See `Curvature`, which takes the mean over batches.
 
-        Raises:
-            ValueError: If they are not, or are not finite: then some layer
-                has a wrong second derivative, or too low a precision.
+        Returns:
+            A flat vector.
         """
-        first, second = generator.standard_normal((2, self.size))
-        left = self.product(first).astype("float64")
-        right = self.product(second).astype("float64")
-        scale = np.linalg.norm(left) + np.linalg.norm(right)
-        with np.errstate(invalid="ignore"):
-            gap = abs(first @ right - second @ left) / (scale or 1.0)
-        if not gap <= ASYMMETRY:  # Nor if it is no number.
-            raise ValueError(
-                "The second derivatives of this model are not symmetric or "
-                "not finite, so that its Hessian cannot be measured: a layer "
-                "or the loss has a gradient of its own making, or precision "
-                "is too low. Gauss-Newton products need no second derivative "
-                "of the network: `gauss_newton=True`. Received: an asymmetry "
-                f"of {gap:.2g}"
-            )
+        function = (
+            self._gauss_newton_product
+            if gauss_newton
+            else self._hessian_product
+        )
+        return self.flatten(function(self._at, self.state, batch, direction))
 
     def flatten(self, vector: Any) -> np.ndarray:
         """Return tensors as one flat NumPy vector."""
@@ -244,28 +243,32 @@ class Objective:
         return value
 
     def _of_batch(self, batch: Batch) -> Tensor:
-        y_pred = curvature.predict(self.model, batch.x, self.training)
+        y_pred = backend.predict(self.model, batch.x, self.training)
         return self._of_predictions(batch, y_pred)
 
     def _of_predictions(self, batch: Batch, y_pred: Any) -> Tensor:
         x, y, sample_weight = batch
-        judge = self._judge or self.model
-        value = curvature.compiled_loss(
-            judge, x, y, y_pred, sample_weight, self.training
+        value = backend.compute_loss(
+            self._loss_model or self.model,
+            x,
+            y,
+            y_pred,
+            sample_weight,
+            self.training,
         )
-        if self._judge is None:
+        if self._loss_model is None:
             return value
         value = ops.mean(value)
         return value + sum(
             ops.cast(extra, value.dtype) for extra in self.model.losses
         )
 
-    def _outer_product(
+    def _evaluate_gauss_newton(
         self, weights: Vector, state: Vector, batch: Batch, direction: Vector
     ) -> Vector:
         def network(weights: Vector) -> tuple[Any, list[Tensor]]:
             with self._scope(weights, state):
-                y_pred = curvature.predict(self.model, batch.x, self.training)
+                y_pred = backend.predict(self.model, batch.x, self.training)
             leaves = keras.tree.flatten(y_pred)
             return y_pred, [backend.get_keras_mask(leaf) for leaf in leaves]
 
@@ -279,7 +282,7 @@ class Objective:
         return curvature.gauss_newton_product(network, loss, weights, direction)
 
 
-def _judge(loss: Any) -> keras.Model:
+def _loss_model(loss: Any) -> keras.Model:
     """Return a model without layers, for what `compile` makes of a loss."""
     model = keras.Model()
     model.compile(loss=loss)

@@ -5,7 +5,7 @@ import time
 import keras
 
 PATIENCE = 2.0
-"""Seconds without a bar: what is done by then needs none."""
+"""Seconds before a bar is shown: short work needs none."""
 
 
 class Progress:
@@ -20,20 +20,20 @@ class Progress:
         self._total = total
         self._verbose = verbose
         self._start = time.monotonic()
-        self.done = 0
+        self._done = 0
         self._bar: keras.utils.Progbar | None = None
 
     def advance(self) -> None:
         """Count one more step."""
-        self.done += 1
+        self._done += 1
         if not self._verbose:
             return
         if self._bar is None and time.monotonic() - self._start > PATIENCE:
             self._bar = keras.utils.Progbar(self._total, unit_name="step")
         if self._bar is not None:
-            self._bar.update(self.done)
+            self._bar.update(self._done)
 
     def finish(self) -> None:
         """Complete the bar of work that took fewer steps."""
-        if self._bar is not None and self.done < self._total:
+        if self._bar is not None and self._done < self._total:
             self._bar.update(self._total, finalize=True)

@@ -5,8 +5,11 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from typing import ClassVar
 
 import numpy as np
+
+from keras_sam import plots
 
 _KINDS: dict[str, type["Result"]] = {}
 
@@ -16,11 +19,15 @@ class Result:
     """What every measure says beside its numbers.
 
     Attributes:
+        measure: The name of the function that returns such results, and of
+            the one in `keras_sam.plots` that draws them.
         num_examples: How many examples the loss is a mean over.
         num_weights: How many weights it is a function of.
         training: Whether the layers were in training mode.
         loss: The loss at the weights.
     """
+
+    measure: ClassVar[str]
 
     num_examples: int
     num_weights: int
@@ -39,9 +46,7 @@ class Result:
         Returns:
             The axis.
         """
-        from keras_sam import plots
-
-        return plots.draw(self, axis)
+        return getattr(plots, self.measure)(self, axis)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON; `keras_sam.sharpness.load` reads it."""
@@ -61,6 +66,22 @@ class Result:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CurvatureResult(Result):
+    """What every measure of a `Curvature` says.
+
+    Attributes:
+        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
+    """
+
+    gauss_newton: bool
+
+    @property
+    def matrix(self) -> str:
+        """The name of the matrix that was measured."""
+        return "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
+
+
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a result that was saved.
 
@@ -69,6 +90,15 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns:
         A result of the same class.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> import os
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "trace.json")
+    >>> sharpness.hessian_trace(model, x, y, rank=3).save(path)
+    >>> print(f"{sharpness.load(path).trace:.3f}")
+    5.250
 
     Raises:
         ValueError: If the file holds no result.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_sam.sharpness.filters import random_direction
-from keras_sam.sharpness.landscape import Other
+from keras_sam.sharpness.landscape import Endpoint
 from keras_sam.sharpness.landscape import grid
 from keras_sam.sharpness.landscape import landscape_objective
 from keras_sam.sharpness.objective import Objective
@@ -30,11 +30,13 @@ class LossSurface(Result):
         losses: Shape `(num_points, num_points)`; rows go along `second`.
         directions: `"random"`, `"to"` or `"trajectory"`.
         lengths: Shape `(2,)`, Euclidean norms of the directions.
-        path: Shape `(num_snapshots, 2)`, the trajectory seen on the plane;
-            `None` without one.
+        path: Shape `(num_snapshots, 2)`, the trajectory projected onto the
+            plane; `None` without one.
         explained: Shape `(2,)`, the shares of the trajectory's variance along
             the directions; `None` without one.
     """
+
+    measure = "loss_surface"
 
     first: np.ndarray
     second: np.ndarray
@@ -78,7 +80,7 @@ def loss_surface(
     """Return the loss on a plane through the weights.
 
     The directions are two random filter-normalized ones, as for `loss_line`;
-    or the way to another model and a random one that is orthogonal to it and
+    or the line to another model and a random one that is orthogonal to it and
     as long; or the two principal components of a trajectory, around its last
     snapshot (Li et al., 2018, https://arxiv.org/abs/1712.09913).
 
@@ -106,8 +108,14 @@ def loss_surface(
     Returns:
         `LossSurface`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> plane = sharpness.loss_surface(model, x, y, num_points=3)
+    >>> print(plane.losses.shape, plane.losses[1, 1])
+    (3, 3) 0.0
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     if to is not None and trajectory is not None:
@@ -123,11 +131,11 @@ def loss_surface(
         "no_norm_no_bias" if is_random else "all",
     )
     generator = np.random.default_rng(seed)
-    other = None if to is None else Other(objective, to)
+    endpoint = None if to is None else Endpoint(objective, to)
     if trajectory is not None:
         plane = _of_trajectory(objective, trajectory)
     else:
-        plane = _through_model(objective, other, generator)
+        plane = _through_model(objective, endpoint, generator)
     first, second = (
         grid(low, high, num_points) for low, high in limits or plane.limits
     )
@@ -136,7 +144,7 @@ def loss_surface(
     for i, b in enumerate(second):
         for j, a in enumerate(first):
             point = plane.origin + a * plane.axes[0] + b * plane.axes[1]
-            state = None if other is None else other.state(a)
+            state = None if endpoint is None else endpoint.state(a)
             losses[i, j] = objective.loss(point, state)
             progress.advance()
     return LossSurface(
@@ -164,14 +172,16 @@ class _Plane:
 
 
 def _through_model(
-    objective: Objective, other: Other | None, generator: np.random.Generator
+    objective: Objective,
+    endpoint: Endpoint | None,
+    generator: np.random.Generator,
 ) -> _Plane:
     second = random_direction(objective, generator)
-    if other is None:
+    if endpoint is None:
         first = random_direction(objective, generator)
         axes = np.stack([second, first])
         return _Plane("random", objective.weights, axes, ((-1, 1), (-1, 1)))
-    first = other.direction
+    first = endpoint.direction
     square = first @ first
     if not square:
         raise ValueError(

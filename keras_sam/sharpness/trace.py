@@ -7,18 +7,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam.sharpness.curvature import Curvature
+from keras_sam.sharpness.lanczos import SymmetricOperator
 from keras_sam.sharpness.objective import Objective
 from keras_sam.sharpness.objective import objective_of
 from keras_sam.sharpness.progress import Progress
-from keras_sam.sharpness.results import Result
-from keras_sam.sharpness.results import common
+from keras_sam.sharpness.results import CurvatureResult
 
 MIN_PROBES = 10
 """Fewer say too little about their own spread to stop by it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class HessianTrace(Result):
+class HessianTrace(CurvatureResult):
     """The trace of a Hessian, with its error.
 
     Attributes:
@@ -26,20 +27,19 @@ class HessianTrace(Result):
         standard_error: Of the estimate, from the spread of the probes.
         converged: Whether the standard error is small enough.
         num_probes: How many random vectors.
-        gauss_newton: Whether the matrix is the Gauss-Newton matrix.
     """
+
+    measure = "hessian_trace"
 
     trace: float
     standard_error: float
     converged: bool
     num_probes: int
-    gauss_newton: bool
 
     def __str__(self) -> str:
-        matrix = "Gauss-Newton matrix" if self.gauss_newton else "Hessian"
         mark = "" if self.converged else ", not converged"
         return (
-            f"trace of the {matrix}: {self.trace:.6g} +- "
+            f"trace of the {self.matrix}: {self.trace:.6g} +- "
             f"{self.standard_error:.2g} ({self.num_probes} probes{mark})\n"
             f"{self.heading()}"
         )
@@ -89,8 +89,14 @@ def hessian_trace(
         `HessianTrace`. If as many columns are asked for as there are weights,
         the trace is exact and the standard error 0.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_trace(model, x, y, rank=3)
+    >>> print(f"{result.trace:.3f} +- {result.standard_error:.3f}")
+    5.250 +- 0.000
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
     if rank < 0 or max_probes < 2:
@@ -99,19 +105,13 @@ def hessian_trace(
             f"rank={rank}, max_probes={max_probes}"
         )
     objective = objective_of(model, (x, y, sample_weight), options)
-    generator = np.random.default_rng(seed)
-    if not gauss_newton:
-        objective.check_symmetry(generator)
     rank = min(rank, objective.size)
     progress = Progress(2 * rank + max_probes, verbose)
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        image = objective.product(vector, gauss_newton)
-        progress.advance()
-        return image.astype("float64")
-
-    trace, error, probes = estimate(
-        product, objective.size, rank, max_probes, tolerance, generator
+    curvature = Curvature(objective, gauss_newton, progress)
+    generator = np.random.default_rng(seed)
+    curvature.check_symmetry(generator)
+    trace, error, probes = hutch_plus_plus(
+        curvature, rank, max_probes, tolerance, generator
     )
     progress.finish()
     return HessianTrace(
@@ -119,14 +119,12 @@ def hessian_trace(
         standard_error=error,
         converged=bool(error <= tolerance * abs(trace)),
         num_probes=probes,
-        gauss_newton=bool(gauss_newton),
-        **common(objective),
+        **curvature.common(),
     )
 
 
-def estimate(
-    product: Any,
-    size: int,
+def hutch_plus_plus(
+    operator: SymmetricOperator,
     rank: int,
     max_probes: int,
     tolerance: float,
@@ -135,9 +133,8 @@ def estimate(
     """Return the trace of a symmetric matrix, its error, and the probes.
 
     Args:
-        product: Returns the matrix times a vector, in float64.
-        size: Of the matrix.
-        rank: At most `size`.
+        operator: The matrix, as its products.
+        rank: At most `operator.size`.
         max_probes: At least 2.
         tolerance: Relative to the trace.
         generator: Draws signs.
@@ -145,9 +142,13 @@ def estimate(
     Returns:
         Trace, standard error, number of probes.
     """
+    size = operator.size
 
     def signs() -> np.ndarray:
         return generator.choice((-1.0, 1.0), size)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        return operator.product(vector).astype("float64")
 
     exact, basis = 0.0, np.zeros((size, 0))
     if rank:

@@ -16,6 +16,12 @@ class Trajectory:
         steps: Shape `(num_snapshots,)`, the optimizer steps taken before each.
         points: Shape `(num_snapshots, num_weights)`: all trainable weights as
             flat vectors.
+
+    Example:
+    >>> points = np.array([[0, 0, 0], [3, 0, 0], [3, 0, 1], [0, 0, 1]])
+    >>> trajectory = sharpness.Trajectory(np.arange(4), points)
+    >>> print(trajectory.principal_axes()[1].round(3))
+    [0.9 0.1]
     """
 
     steps: np.ndarray

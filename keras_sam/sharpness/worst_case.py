@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from typing import Any
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -37,6 +38,8 @@ class WorstCaseSharpness(Result):
         steps: How many steps of ascent.
         batch_size: The size of the first batch, the m of m-sharpness.
     """
+
+    measure = "worst_case_sharpness"
 
     sharpness: float
     one_step: float
@@ -99,8 +102,14 @@ def worst_case_sharpness(
     Returns:
         `WorstCaseSharpness`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.worst_case_sharpness(model, x, y + 1, rho=0.5)
+    >>> print(f"{result.sharpness:.3f}, one step: {result.one_step:.3f}")
+    1.381, one step: 1.342
+
     Raises:
-        ValueError: If an argument is not as said, or if the model is random
+        ValueError: If an argument is invalid, or if the model is random
             in the chosen mode.
     """
     check_radius(rho, norm)
@@ -111,7 +120,7 @@ def worst_case_sharpness(
     rises, firsts = [], []
     for batch, _ in objective.batches:
         ball = Ball(objective, rho, norm, adaptive)
-        best, first = climb(objective, batch, ball, steps)
+        best, first = auto_pgd(objective, batch, ball, steps)
         rises.append(best)
         firsts.append(first)
         progress.advance()
@@ -133,7 +142,7 @@ def check_radius(rho: float, norm: str) -> None:
     """Check a radius and the name of a norm.
 
     Raises:
-        ValueError: If they are not as said.
+        ValueError: If the radius is not above 0, or the name is unknown.
     """
     if not 0 < rho < math.inf or norm not in ("l2", "linf"):
         raise ValueError(
@@ -162,11 +171,12 @@ class Ball:
 
     def steepest(self, gradient: np.ndarray) -> np.ndarray:
         """Return the u of norm rho along which the loss rises fastest."""
-        slope = self._scale * gradient.astype("float64")
+        # By the chain rule: the loss is a function of u by way of w + T u.
+        gradient = self._scale * gradient.astype("float64")
         if self._norm == "linf":
-            return self._rho * np.sign(slope)
-        size = np.linalg.norm(slope)
-        return slope * (self._rho / size) if size else slope
+            return self._rho * np.sign(gradient)
+        size = np.linalg.norm(gradient)
+        return gradient * (self._rho / size) if size else gradient
 
     def project(self, u: np.ndarray) -> np.ndarray:
         """Return the nearest u in the ball."""
@@ -176,46 +186,52 @@ class Ball:
         return u * (self._rho / size) if size > self._rho else u
 
 
-def climb(
+def auto_pgd(
     objective: Objective, batch: Batch, ball: Ball, steps: int
 ) -> tuple[float, float]:
     """Return the largest rise found on a batch, and that of the first step."""
-    start = np.zeros(objective.size)
 
-    def at(u: np.ndarray) -> tuple[float, np.ndarray]:
-        return objective.loss_and_gradient(ball.point(u), batch)
+    def evaluate(u: np.ndarray) -> _Point:
+        loss, gradient = objective.loss_and_gradient(ball.point(u), batch)
+        return _Point(u, loss, ball.steepest(gradient))
 
-    base, steepest = at(start)
-    last, now = start, ball.steepest(steepest)
-    loss, slope = at(now)
-    first, loss = loss - base, _counted(loss)
-    best = (loss, now, slope)
-    if base > loss:
-        best = (base, start, steepest)
+    start = evaluate(np.zeros(objective.size))
+    # A full step along the gradient: the perturbation of SAM.
+    point = evaluate(start.direction)
+    first_rise = point.loss - start.loss
+    best, previous = max(point, start, key=_Point.score), start
+    step_size, num_rises, last_checkpoint = 2.0, 0, 0
+    at_checkpoint = (step_size, best.score())
     checks = set(checkpoints(steps))
-    pace, rose, since, before = 2.0, 0, 0, (2.0, best[0])
     for step in range(1, steps):
-        target = ball.project(now + pace * ball.steepest(slope))
-        target = now + MOMENTUM * (target - now)
-        target = ball.project(target + (1 - MOMENTUM) * (now - last))
-        last, now, previous = now, target, loss
-        loss, slope = at(now)
-        loss = _counted(loss)
-        rose, since = rose + (loss > previous), since + 1
-        if loss > best[0]:
-            best = (loss, now, slope)
+        target = ball.project(point.u + step_size * point.direction)
+        target = point.u + MOMENTUM * (target - point.u)
+        target += (1 - MOMENTUM) * (point.u - previous.u)
+        previous, point = point, evaluate(ball.project(target))
+        num_rises += point.score() > previous.score()
+        best = max(best, point, key=_Point.score)
         if step in checks:
-            is_stuck = before == (pace, best[0])
-            before = (pace, best[0])
-            if rose < ENOUGH * since or is_stuck:
-                pace, (loss, now, slope) = pace / 2, best
-            rose = since = 0
-    return best[0] - base, first
+            is_stuck = at_checkpoint == (step_size, best.score())
+            at_checkpoint = (step_size, best.score())
+            if num_rises < ENOUGH * (step - last_checkpoint) or is_stuck:
+                step_size, point = step_size / 2, best
+            num_rises, last_checkpoint = 0, step
+    return best.loss - start.loss, first_rise
 
 
-def _counted(loss: float) -> float:
-    # A loss that overflows is no reason to go on from there.
-    return loss if math.isfinite(loss) else -math.inf
+class _Point(NamedTuple):
+    """A point u of the ball, the loss there, and its steepest direction."""
+
+    u: np.ndarray
+    loss: float
+    direction: np.ndarray
+
+    def score(self) -> float:
+        """Return the loss, the lowest of all where it overflows.
+
+        A loss that is not finite gives no direction to continue in.
+        """
+        return self.loss if math.isfinite(self.loss) else -math.inf
 
 
 def checkpoints(steps: int) -> list[int]:

@@ -130,8 +130,9 @@ def main(path):
         key = f"{name}/{training}"
         direction = direction.astype("float32")
         results[f"{key}/loss"] = np.array(objective.value)
-        results[f"{key}/product"] = objective.product(direction)
-        results[f"{key}/gauss_newton"] = objective.product(direction, True)
+        for kind, gauss_newton in (("product", False), ("gauss_newton", True)):
+            curvature = sharpness.Curvature(objective, gauss_newton)
+            results[f"{key}/{kind}"] = curvature.product(direction)
         results[f"{key}/eigenvalues"] = sharpness.hessian_eigenvalues(
             objective, k=3, tolerance=1e-5, verbose=0
         ).eigenvalues

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
+from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
@@ -246,6 +247,20 @@ def test_get_stateless_scope_gives_the_scope_that_is_entered():
     assert get_stateless_scope() is None
     with keras.StatelessScope() as scope:
         assert get_stateless_scope() is scope
+
+
+class PathRecorder(keras.layers.Layer):
+    def call(self, inputs):
+        self.seen = current_path()
+        return inputs
+
+
+def test_current_path_ends_with_the_layer_that_is_called():
+    layer = PathRecorder(name="inner")
+    model = keras.Sequential([keras.Input((2,)), layer], name="outer")
+    model(np.zeros((1, 2)))
+    assert layer.seen.split("/")[-2:] == ["outer", "inner"]
+    assert current_path() == ""
 
 
 def test_compile_config_is_another_after_each_compile(model):

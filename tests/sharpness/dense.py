@@ -10,9 +10,10 @@ from keras_sam import sharpness
 
 def hessian(objective, gauss_newton=False):
     """Return the matrix whose columns are the package's products."""
+    curvature = sharpness.Curvature(objective, gauss_newton)
     columns = [
-        objective.product(unit, gauss_newton)
-        for unit in np.eye(objective.size, dtype=objective.dtype)
+        curvature.product(unit)
+        for unit in np.eye(curvature.size, dtype=curvature.dtype)
     ]
     return np.stack(columns, axis=1).astype("float64")
 

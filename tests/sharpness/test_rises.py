@@ -127,7 +127,7 @@ def test_ascent_is_auto_pgd_point_by_point(norm, adaptive):
         20,
     )
     ball = worst_case.Ball(waves, 1.5, norm, adaptive)
-    best, first = worst_case.climb(waves, None, ball, 20)
+    best, first = worst_case.auto_pgd(waves, None, ball, 20)
     found = (np.array(waves.points) - waves.weights) / scale
     assert num_halvings >= 1
     assert len(found) == len(expected) == 21
@@ -151,7 +151,7 @@ class Cliff(Waves):
 def test_points_whose_loss_overflows_do_not_count():
     cliff = Cliff()
     ball = worst_case.Ball(cliff, 1.5, "l2", False)
-    best, first = worst_case.climb(cliff, None, ball, 20)
+    best, first = worst_case.auto_pgd(cliff, None, ball, 20)
     losses = [cliff.value(w) for w in cliff.points]
     assert first == np.inf
     assert best == max(v for v in losses if v < np.inf) - losses[0] > 1

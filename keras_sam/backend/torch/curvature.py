@@ -1,15 +1,13 @@
 """Products of a direction with second derivatives, reverse over reverse."""
 
-import contextlib
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from keras import tree
-from torch.nn.attention import SDPBackend
-from torch.nn.attention import sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
+from keras_sam.backend.torch.random import generator_states
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
@@ -36,49 +34,85 @@ def hessian_product(
     """Return the Hessian of `function` at `weights` times a direction."""
     sources = _sources(weights)
     with torch.enable_grad():
-        first = _gradients(function(sources), sources, create_graph=True)
+        with _TwiceDifferentiableAttention():
+            value = function(sources)
+        first = _gradients(value, sources, create_graph=True)
         return _gradients(first, sources, direction)
 
 
-def gauss_newton_product(
-    network: Callable[[Vector], tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
+def linearized(
+    network: Callable[[Vector], tuple[Vector, Any]],
     weights: Vector,
     direction: Vector,
-) -> Vector:
-    """Return J^T H J times a direction.
+) -> tuple[Vector, Any, Vector, Callable[[Vector], Vector]]:
+    """Return what a network returns, J times a direction, and u -> J^T u.
 
-    Args:
-        network: Returns predictions, and anything else that the loss needs.
-        loss: Takes these.
-        weights: Where J, the derivative of the predictions, and H, the
-            Hessian of the loss by the predictions, are taken.
-        direction: Vector.
-
-    Returns:
-        A vector.
+    J is the derivative of its first result, the list of predictions.
     """
     sources = _sources(weights)
     with torch.enable_grad():
-        nest, auxiliary = network(sources)
-        predictions = tree.flatten(nest)
+        with _TwiceDifferentiableAttention():
+            predictions, auxiliary = network(sources)
         # J^T u is linear in u, and its derivative by u is J.
         dummies = [torch.zeros_like(p).requires_grad_() for p in predictions]
         back = _gradients(predictions, sources, dummies, create_graph=True)
         change = _gradients(back, dummies, direction, retain_graph=True)
 
-        def of_predictions(flat: Vector) -> Tensor:
-            return loss(tree.pack_sequence_as(nest, flat), auxiliary)
+    def pull_back(upstream: Vector) -> Vector:
+        return _gradients(predictions, sources, upstream)
 
-        bend = hessian_product(of_predictions, predictions, change)
-        return _gradients(predictions, sources, bend)
+    return predictions, auxiliary, change, pull_back
 
 
-@contextlib.contextmanager
-def exact_second_derivatives() -> Iterator[None]:
-    """Compute attention by the one kernel that can be differentiated twice."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+class _TwiceDifferentiableAttention(TorchFunctionMode):
+    """Computes attention by the one kernel with a second derivative.
+
+    `sdpa_kernel` selects this kernel for the whole process; a mode is seen by
+    the thread alone that enters it.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is scaled_dot_product_attention:
+            return _attention(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """Return what `scaled_dot_product_attention` does."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # The kernel itself adds the mask to the logits.
+        zeros = torch.zeros_like(attn_mask, dtype=query.dtype)
+        attn_mask = zeros.masked_fill(~attn_mask, -torch.inf)
+    kernel = torch.ops.aten._scaled_dot_product_attention_math
+    return kernel(query, key, value, attn_mask, *args, **kwargs)[0]
+
+
+class ReportedDraws(TorchFunctionMode):
+    """Assigns the states of PyTorch's generators where they change.
+
+    To the scope around it an operation that draws is then like one that
+    advances a seed of Keras.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        generators = generator_states()
+        before = [generator.get() for generator in generators]
+        result = function(*args, **(kwargs or {}))
+        for generator, state in zip(generators, before):
+            if not torch.equal(generator.get(), state):
+                generator.assign(generator.get())
+        return result
 
 
 def _sources(weights: Vector) -> Vector:
