@@ -1,4 +1,4 @@
-"""The command line: `list`, names of experiments, `report`."""
+"""The command line: `list`, `show`, names of experiments, `report`."""
 
 import argparse
 import fnmatch
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_sam.experiments import recipe
 from keras_sam.experiments import report
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.paper import EXPERIMENTS
@@ -33,13 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             chosen = _chosen(options.names[1:] or ["*"])
             print("\n".join(map(_line, chosen)))
             return
+        is_shown = options.names[0] == "show"
         chosen = [
             _configured(experiment, options)
-            for experiment in _chosen(options.names)
+            for experiment in _chosen(options.names[is_shown:])
         ]
     except ValueError as error:
         parser.error(str(error))
-    command = shlex.join(["python", "-m", "keras_sam.experiments", *given])
+    arguments = [argument for argument in given if argument != "show"]
+    command = shlex.join(["python", "-m", "keras_sam.experiments", *arguments])
+    if is_shown:
+        pages = (recipe.page(experiment, command) for experiment in chosen)
+        print("\n\n".join(pages))
+        return
     for experiment in chosen:
         print(experiment.name)
         for record in run(experiment, folder, command):
@@ -56,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         nargs="+",
         metavar="NAME",
-        help="row, row/variant or a pattern of these; `list [PATTERN]`; "
-        "`report [FILE ...]`",
+        help="task, task/variant or a pattern of these; `list [PATTERN]`; "
+        "`show NAME`; `report [FILE ...]`",
     )
     parser.add_argument(
         "--set",
@@ -65,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="settings, see `Experiment`",
+        help="fields of `Experiment` and arguments of `SAMModel`",
     )
     parser.add_argument(
         "--smoke",
@@ -90,18 +97,18 @@ def _parser() -> argparse.ArgumentParser:
 def _chosen(patterns: Sequence[str]) -> list[Experiment]:
     chosen = []
     for pattern in patterns:
-        found = [
+        matches = [
             experiment
             for name, experiment in EXPERIMENTS.items()
             if fnmatch.fnmatchcase(name, pattern)
-            or fnmatch.fnmatchcase(experiment.row, pattern)
+            or fnmatch.fnmatchcase(experiment.task, pattern)
         ]
-        if not found:
+        if not matches:
             raise ValueError(
                 "There is no such experiment; `list` shows all. "
                 f"Received: {pattern!r}"
             )
-        chosen += found
+        chosen += matches
     return chosen
 
 

@@ -1,6 +1,6 @@
 """Networks of the experiments by name."""
 
-import functools
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,19 +11,57 @@ from keras_sam.networks import ShakeShake
 from keras_sam.networks import WideResNet
 from keras_sam.types import Tensor
 
+
+def _mlp(
+    num_classes: int, input_shape: Any, depth: int = 2, width: int = 256
+) -> keras.Model:
+    """Return dense layers with rectifiers."""
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Flatten()(inputs)
+    for _ in range(depth):
+        x = keras.layers.Dense(width, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+def _cnn(
+    num_classes: int, input_shape: Any, layers: Any, is_normalized: bool
+) -> keras.Model:
+    """Return 3 x 3 convolutions, each with its channels and its stride."""
+    x = inputs = keras.Input(input_shape)
+    for channels, stride in layers:
+        x = keras.layers.Conv2D(
+            *(channels, 3, stride, "same"),
+            use_bias=not is_normalized,
+            kernel_initializer="glorot_uniform"
+            if is_normalized
+            else "he_normal",
+        )(x)
+        if is_normalized:
+            x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+_NORMALIZED = ((16, 2), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1))
+_NOT_NORMALIZED = ((16, 2), (32, 2), (32, 1), (64, 2))
+
 NETWORKS: dict[str, tuple[Any, str, int, int]] = {
     "resnet": (CIFARResNet, "width", 8, 4),
     "wide_resnet": (WideResNet, "width", 10, 1),
     "shake_shake": (ShakeShake, "width", 8, 4),
     "pyramid_net": (PyramidNet, "widening", 11, 4),
-    "shake_drop": (
-        functools.partial(PyramidNet, survival=0.5),
-        "widening",
-        11,
-        4,
+    "shake_drop": (partial(PyramidNet, survival=0.5), "widening", 11, 4),
+    "mlp": (_mlp, "width", 1, 4),
+    "cnn": (partial(_cnn, layers=_NORMALIZED, is_normalized=True), "", 0, 0),
+    "cnn_without_normalization": (
+        partial(_cnn, layers=_NOT_NORMALIZED, is_normalized=False),
+        *("", 0, 0),
     ),
 }
-"""A function, what it calls its width, and the least depth and width."""
+"""A function, what it calls its width, and the least depth and width; no name
+for the width of a network that has one size only.
+"""
 
 
 def smallest(name: str) -> tuple[str, int, int]:
@@ -70,18 +108,18 @@ def build(
     Raises:
         ValueError: If a size is given to a network that has only one.
     """
-    if name in NETWORKS:
-        function, width_name, *_ = NETWORKS[name]
+    function, width_name, *_ = NETWORKS.get(name, (None, "", 0, 0))
+    if (depth or width) and not width_name:
+        raise ValueError(
+            f"`{name}` has one size only. Received: depth={depth}, "
+            f"width={width}"
+        )
+    if function:
         sizes = {"depth": depth, width_name: width}
         return function(
             num_classes=num_classes,
             input_shape=input_shape,
             **{key: size for key, size in sizes.items() if size},
-        )
-    if depth or width:
-        raise ValueError(
-            f"`{name}` of keras.applications has one size only. Received: "
-            f"depth={depth}, width={width}"
         )
     return getattr(keras.applications, name)(
         weights=None,

@@ -10,6 +10,7 @@ import numpy as np
 import keras_sam
 from keras_sam.backend import strategies
 from keras_sam.data.batches import ImageBatches
+from keras_sam.data.batches import standardized
 from keras_sam.data.datasets import ImageDataset
 from keras_sam.data.label_noise import symmetric_noise
 from keras_sam.experiments import logs
@@ -20,10 +21,16 @@ from keras_sam.experiments.augmentations import AUGMENTATIONS
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
+from keras_sam.experiments.spectrum import Eigenvalues
+from keras_sam.experiments.spectrum import measurements
 
 
 def run(
-    experiment: Experiment, folder: Path, command: str = "", verbose: int = 1
+    experiment: Experiment,
+    folder: Path,
+    command: str = "",
+    verbose: int = 2,
+    file: Path | None = None,
 ) -> list[records.Record]:
     """Train an experiment for each of its seeds that has no record yet.
 
@@ -31,15 +38,16 @@ def run(
 
     Args:
         experiment: `Experiment`.
-        folder: Holds `records.jsonl`, one line for each run, and a folder for
-            each run with its logs.
+        folder: Holds a folder for each run with its logs.
         command: What was typed, for the record.
-        verbose: Integer; 0 for no progress bar. Defaults to 1.
+        verbose: As for `fit`. Defaults to 2, a line for each epoch.
+        file: Of the records, a line for each run. Defaults to `records.jsonl`
+            in `folder`.
 
     Returns:
         The new records.
     """
-    file = folder / "records.jsonl"
+    file = file or folder / "records.jsonl"
     done = records.finished(records.read(file), experiment)
     missing = [seed for seed in experiment.seeds if seed not in done]
     if not missing:
@@ -47,11 +55,11 @@ def run(
     dataset = sources.load(experiment)
     new = []
     for seed in missing:
-        place = folder / experiment.name / records.digest(experiment, seed)
-        found = train(experiment, dataset, seed, place, verbose)
-        new.append(records.make(experiment, seed, found, command))
+        run_dir = folder / experiment.name / records.digest(experiment, seed)
+        metrics = train(experiment, dataset, seed, run_dir, verbose)
+        new.append(records.make(experiment, seed, metrics, command))
         records.append(file, new[-1])
-        for leftover in (*place.rglob("*.h5"), *place.glob("*.npy")):
+        for leftover in (*run_dir.rglob("*.h5"), *run_dir.glob("*.npy")):
             leftover.unlink()
     return new
 
@@ -60,7 +68,7 @@ def train(
     experiment: Experiment,
     dataset: ImageDataset,
     seed: int,
-    place: Path,
+    run_dir: Path,
     verbose: int = 0,
 ) -> dict[str, Any]:
     """Train once and return what came out.
@@ -69,24 +77,32 @@ def train(
         experiment: `Experiment`.
         dataset: `ImageDataset`.
         seed: Integer: of initial weights, order, augmentation and noise.
-        place: Folder for logs and what a stopped run needs to go on.
-        verbose: Integer; 0 for no progress bar.
+        run_dir: Folder for logs and what a stopped run needs to go on.
+        verbose: As for `fit`.
 
     Returns:
         Metrics by name; errors are in per cent.
     """
     start = time.perf_counter()
-    place.mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(parents=True, exist_ok=True)
     labels = dataset.train[1]
     if experiment.label_noise:
         labels = symmetric_noise(
-            labels, experiment.label_noise, dataset.num_classes, seed
+            labels,
+            experiment.label_noise,
+            dataset.num_classes,
+            seed,
+            experiment.include_own,
         ).labels
     if experiment.bootstrap:
-        labels = _bootstrapped(experiment, dataset, labels, seed, place)
-    model = _fitted(experiment, dataset, labels, seed, place, verbose)
+        labels = _bootstrapped(experiment, dataset, labels, seed, run_dir)
+    model = _fitted(experiment, dataset, labels, seed, run_dir, verbose)
     error, top_5_error = _test_errors(experiment, dataset, model)
-    history = logs.read(place)
+    history = logs.read(run_dir)
+    spectrum = {}
+    if experiment.spectrum:
+        x, y = _measured_on(experiment, dataset, labels)
+        spectrum = measurements(model, run_dir, experiment.spectrum, x, y)
     return {
         "error": error,
         "top_5_error": top_5_error,
@@ -99,6 +115,7 @@ def train(
         "num_train": len(labels),
         "num_test": len(dataset.test[1]),
         "num_weights": model.count_params(),
+        **spectrum,
     }
 
 
@@ -107,13 +124,13 @@ def _bootstrapped(
     dataset: ImageDataset,
     labels: Any,
     seed: int,
-    place: Path,
+    run_dir: Path,
 ) -> Any:
     """Return the labels that a network trained on `labels` predicts."""
-    file = place / "bootstrapped.npy"
+    file = run_dir / "bootstrapped.npy"
     if not file.exists():
         images = dataset.train[0]
-        first = place / "first"
+        first = run_dir / "first"
         model = _fitted(experiment, dataset, labels, seed, first, 0)
         statistics = sources.statistics(experiment.standardize, images)
         made = bootstrapped_labels(
@@ -130,30 +147,43 @@ def _fitted(
     dataset: ImageDataset,
     labels: Any,
     seed: int,
-    place: Path,
+    run_dir: Path,
     verbose: int,
 ) -> keras.Model:
     """Return the network after the last epoch."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     one_hot = np.eye(dataset.num_classes, dtype="float32")[labels]
-    epochs = experiment.epochs * experiment.budget
     with strategies.scope(experiment.strategy):
         steps = -(-len(labels) // experiment.batch_size)
-        model = compiled(experiment, dataset, epochs * steps)
-        epoch = logs.restore(model, place)
+        model = compiled(experiment, dataset, experiment.num_epochs * steps)
+        epoch = logs.restore(model, run_dir)
         data = batches(experiment, dataset.train[0], one_hot, seed, epoch)
+        callbacks = logs.callbacks(run_dir)
+        if experiment.spectrum:
+            x, y = _measured_on(experiment, dataset, labels)
+            callbacks.insert(0, Eigenvalues(run_dir, experiment.spectrum, x, y))
         # `fit` would draw batches to build the model; see `ImageBatches`.
         model.test_on_batch(*data[0])
         model.fit(
             data,
-            epochs=epochs,
+            epochs=experiment.num_epochs,
             initial_epoch=epoch,
             shuffle=False,
-            verbose=0,
-            callbacks=logs.callbacks(place, epoch, epochs, verbose),
+            verbose=verbose,
+            callbacks=callbacks,
         )
     return model
+
+
+def _measured_on(
+    experiment: Experiment, dataset: ImageDataset, labels: Any
+) -> tuple[Any, Any]:
+    """Return the examples that the spectrum is measured on."""
+    images = dataset.train[0]
+    statistics = sources.statistics(experiment.standardize, images)
+    one_hot = np.eye(dataset.num_classes, dtype="float32")[labels[:1000]]
+    return standardized(images[:1000], statistics), one_hot
 
 
 def compiled(
@@ -164,7 +194,8 @@ def compiled(
     Args:
         experiment: `Experiment`.
         dataset: `ImageDataset`.
-        num_steps: Integer, the steps after which the learning rate is 0.
+        num_steps: Integer, the steps after which a learning rate that decays
+            is 0.
 
     Returns:
         `SAMModel` that gives logits.
@@ -183,22 +214,21 @@ def compiled(
             dataset.num_classes,
             shape,
         )
-    penalty = keras.regularizers.L2(experiment.weight_decay / 2)
+    decay = experiment.weight_decay
+    is_in_loss = decay and not experiment.decoupled
+    penalty = keras.regularizers.L2(decay / 2) if is_in_loss else None
     for variable in network.trainable_variables:
-        variable.regularizer = penalty if experiment.weight_decay else None
-    model = keras_sam.SAMModel.from_model(
-        network,
-        method=experiment.method,
-        rho=experiment.rho,
-        num_microbatches=experiment.num_microbatches,
-    )
+        variable.regularizer = penalty
+    rate: Any = experiment.learning_rate
+    if experiment.cosine_decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    model = keras_sam.SAMModel.from_model(network, **experiment.sam)
     model.compile(
         keras.optimizers.SGD(
-            keras.optimizers.schedules.CosineDecay(
-                experiment.learning_rate, num_steps
-            ),
+            rate,
             experiment.momentum,
             experiment.nesterov,
+            weight_decay=None if is_in_loss else decay or None,
             global_clipnorm=experiment.clipnorm or None,
         ),
         keras.losses.CategoricalCrossentropy(
@@ -261,5 +291,5 @@ def _test_errors(
         statistics=sources.statistics(experiment.standardize, dataset.train[0]),
         workers=experiment.workers,
     )
-    found = model.evaluate(batches, verbose=0, return_dict=True)
-    return 100 - 100 * found["accuracy"], 100 - 100 * found["top_5"]
+    metrics = model.evaluate(batches, verbose=0, return_dict=True)
+    return 100 - 100 * metrics["accuracy"], 100 - 100 * metrics["top_5"]
