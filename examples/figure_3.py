@@ -4,6 +4,7 @@ r"""The spectrum of the Hessian with and without SAM: figure 3 in miniature.
     python examples/figure_3.py --images FOLDER      # CIFAR-10 from strips
     python examples/figure_3.py --setting short
     python examples/figure_3.py --report             # table and picture again
+    python examples/figure_3.py --smoke              # one epoch of few digits
 
 Figure 3 of Foret et al. (2021) shows the spectrum of a WRN-40-10 without batch
 normalization at three times of its training on CIFAR-10: at the end the largest
@@ -26,13 +27,11 @@ learning rate 0.05 with cosine decay, batches of 128. Three settings:
 
 The eigenvalues are those of the training loss on 1,000 of the training images,
 unflipped, at three times of the training; the density is that at the end.
-
 Runs are those of `keras_sam.experiments`: each is one line of
 `records/figure_3.jsonl`, and a run that was stopped goes on where it was. A
-folder of strips is described in `keras_sam.data.from_strips`.
-
-On two CPU cores, of which it uses one, a run of `constant` takes one to two
-minutes. Results: see `README.md` in this folder.
+folder of strips is described in `keras_sam.data.from_strips`. On two CPU cores,
+of which it uses one, a run of `constant` takes one to two minutes. Results: see
+`README.md` in this folder.
 """
 
 import os
@@ -41,6 +40,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import frontier
 import numpy as np
+from frontier import spread
 from scipy.stats import wilcoxon
 
 from keras_sam.experiments import Experiment
@@ -68,81 +68,66 @@ SETTINGS = {
     "interpolated": {"rho": 0.05, **SMALL},
     "constant": {"rho": 0.1, "cosine_decay": False, **SMALL},
 }
-
-
-def experiments(name):
-    """Return the runs of a setting, without and with SAM."""
-    settings = dict(SETTINGS[name])
-    rho = settings.pop("rho")
-    return [
-        Experiment(
-            task=f"figure-3-{name}",
-            variant=variant,
-            sam={"rho": rho * (variant == "sam")},
-            num_test=2000,
-            network="cnn_without_normalization",
-            batch_size=128,
-            learning_rate=0.05,
-            nesterov=False,
-            clipnorm=0.0,
-            seeds=(0, 1, 2),
-            **settings,
-        )
-        for variant in VARIANTS
-    ]
-
-
 MEASURES = {
     "largest eigenvalue": lambda values: values[0],
     "ratio to the 5th": lambda values: values[0] / values[4],
 }
 
 
+def experiment(name, variant, rho, **settings):
+    """Return the runs of a setting, without or with SAM."""
+    return Experiment(
+        task=f"figure-3-{name}",
+        variant=variant,
+        sam={"rho": rho if variant == "sam" else 0.0},
+        num_test=2000,
+        network="cnn_without_normalization",
+        batch_size=128,
+        learning_rate=0.05,
+        nesterov=False,
+        clipnorm=0.0,
+        seeds=(0, 1, 2),
+        **settings,
+    )
+
+
 def report(groups):
     """Print the table, the accuracies, and the test of the differences."""
-    rows = [
-        (
-            VARIANTS[variant][0],
-            epoch,
-            *(
-                spread([f(r["eigenvalues"][epoch]) for r in group])
-                for f in MEASURES.values()
-            ),
-        )
-        for variant, group in groups.items()
-        for epoch in group[0]["eigenvalues"]
-    ]
+    rows = []
+    for variant, group in groups.items():
+        for epoch in group[0]["eigenvalues"]:
+            values = [record["eigenvalues"][epoch] for record in group]
+            cells = (
+                spread(list(map(f, values)), ".3g") for f in MEASURES.values()
+            )
+            rows.append((VARIANTS[variant][0], epoch, *cells))
     print("Mean (lowest to highest) over seeds")
     print(tables.render(("method", "epoch", *MEASURES), rows))
     for variant, group in groups.items():
+        losses = spread([r["loss"] for r in group], ".3g")
+        accuracies = spread([100 - r["error"] for r in group], ".3g")
         print(
-            f"{VARIANTS[variant][0]}: training loss "
-            f"{spread([r['loss'] for r in group])}, test accuracy "
-            f"{spread([100 - r['error'] for r in group])} %"
+            f"{VARIANTS[variant][0]}: training loss {losses}, test accuracy "
+            f"{accuracies} %"
         )
     at_end = [
         {r["seed"]: list(r["eigenvalues"].values())[-1] for r in group}
         for group in groups.values()
     ]
     seeds = sorted(set(at_end[0]).intersection(*at_end[1:]))
-    if len(at_end) < 2 or len(seeds) < 2:
-        return
+    if len(at_end) == 2 and len(seeds) > 1:
+        compare(*([values[seed] for seed in seeds] for values in at_end))
+
+
+def compare(plain, sam):
+    """Print for how many seeds a measure is lower with SAM, and the p-value."""
     for name, measure in MEASURES.items():
-        plain, sam = (
-            np.array([measure(values[seed]) for seed in seeds])
-            for values in at_end
-        )
+        without, with_sam = (list(map(measure, part)) for part in (plain, sam))
+        number = np.sum(np.less(with_sam, without))
         print(
-            f"{name} at the end lower with SAM for {np.sum(sam < plain)} of "
-            f"{len(seeds)} seeds, p = {wilcoxon(plain, sam).pvalue:.2g} "
-            "(Wilcoxon)"
+            f"{name} at the end lower with SAM for {number} of {len(sam)} "
+            f"seeds, p = {wilcoxon(without, with_sam).pvalue:.2g} (Wilcoxon)"
         )
-
-
-def spread(values):
-    """Return the mean and range of some values."""
-    mean = sum(values) / len(values)
-    return f"{mean:.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def draw(groups, output):
@@ -152,15 +137,13 @@ def draw(groups, output):
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
     for variant, group in groups.items():
-        name, color = VARIANTS[variant]
-        for k, record in enumerate(group):
+        label, color = VARIANTS[variant]
+        for record in group:
+            density = np.maximum(record["density"], 1e-7)
             axis.semilogy(
-                record["grid"],
-                np.maximum(record["density"], 1e-7),
-                color=color,
-                label=name if k == 0 else None,
-                linewidth=1.2,
+                record["grid"], density, color=color, label=label, linewidth=1.2
             )
+            label = None
     axis.set_xlabel("eigenvalue of the Hessian")
     axis.set_ylabel("density")
     axis.set_title("After training, with and without SAM")
@@ -174,25 +157,20 @@ def main():
     options = frontier.parser(__doc__, "figure_3")
     options.add_argument("--setting", choices=SETTINGS, default="constant")
     arguments = options.parse_args()
-    chosen = experiments(arguments.setting)
+    name = arguments.setting
+    chosen = [experiment(name, v, **SETTINGS[name]) for v in VARIANTS]
     if arguments.smoke:
-        arguments.images = None
-        chosen = [
-            experiment.with_settings(["source=digits"]).smoke()
-            for experiment in chosen
-        ]
+        chosen = [e.with_settings(["source=digits"]).smoke() for e in chosen]
     if not arguments.report:
-        frontier.train(chosen, arguments)
-    found = by_name(
-        record
-        for record in records.read(arguments.records)
-        if not arguments.seeds or record["seed"] in arguments.seeds
-    )
-    groups = {e.variant: found[e.name] for e in chosen if e.name in found}
+        configured = [frontier.configured(e, arguments) for e in chosen]
+        frontier.train(configured, arguments.records)
+    found = records.read(arguments.records)
+    if arguments.seeds:
+        found = [r for r in found if r["seed"] in arguments.seeds]
+    named = by_name(found)
+    groups = {e.variant: named[e.name] for e in chosen if e.name in named}
     if not groups:
-        raise SystemExit(
-            f"{arguments.records} has no such record of {arguments.setting!r}."
-        )
+        raise SystemExit(f"{arguments.records} has no such record of {name!r}.")
     report(groups)
     draw(groups, arguments.output)
 

@@ -27,16 +27,16 @@ CPU cores.
 
 import argparse
 import json
+import math
 import os
 import shlex
 import statistics
 import sys
-import time
+import timeit
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 from rich.progress import track
 
 from keras_sam import methods
@@ -47,11 +47,9 @@ from keras_sam.experiments import run
 from keras_sam.experiments import sources
 from keras_sam.experiments import tables
 from keras_sam.experiments.report import by_name
-from keras_sam.experiments.report import means_and_ranges
 from keras_sam.experiments.run import batches
 from keras_sam.experiments.run import compiled
 
-RECORDS = Path(__file__).parent / "records"
 SHARED = {
     "label_noise": 0.4,
     "include_own": True,
@@ -144,20 +142,17 @@ EXPERIMENTS = [
 
 
 def costs(experiments, num_rounds):
-    """Return the step time of each entry over that of the first one.
+    """Return the step time of each entry over that of the plain optimizer.
 
     In each round all of them take steps of an early and a late phase of
     training, whole cycles of those methods that climb now and then.
     """
-    dataset = sources.load(experiments[0])
-    images, labels = dataset.train
-    one_hot = np.eye(dataset.num_classes, dtype="float32")[labels]
-    batch = batches(experiments[0], images, one_hot, seed=0, epoch=0)[0]
-    chosen = {experiment.variant: experiment for experiment in experiments}
-    models = {
-        name: compiled(experiment, dataset, NUM_STEPS)
-        for name, experiment in {"plain": experiments[0], **chosen}.items()
-    }
+    plain = experiments[0]
+    dataset = sources.load(plain)
+    batch = batches(plain, dataset, dataset.train[1])[0]
+    models = {None: compiled(plain, dataset, NUM_STEPS)}
+    for experiment in experiments:
+        models[experiment.variant] = compiled(experiment, dataset, NUM_STEPS)
     for model in models.values():
         model.train_on_batch(*batch)
     rounds = [
@@ -165,77 +160,67 @@ def costs(experiments, num_rounds):
         for _ in range(num_rounds)
     ]
     return {
-        name: statistics.median(r[name] / r["plain"] for r in rounds)
-        for name in chosen
+        name: statistics.median(r[name] / r[None] for r in rounds)
+        for name in list(models)[1:]
     }
 
 
 def duration(model, batch):
     """Return the seconds of ten early and ten late steps."""
-    seconds = 0.0
+    total = 0.0
     for iteration in (0, NUM_STEPS - 10):
         model.optimizer.iterations.assign(iteration)
-        start = time.perf_counter()
-        for _ in range(10):
-            model.train_on_batch(*batch)
-        seconds += time.perf_counter() - start
-    return seconds
+        total += timeit.timeit(lambda: model.train_on_batch(*batch), number=10)
+    return total
 
 
-def report(groups, cost, output):
+def report(found, cost, output):
     """Print the table and draw the picture."""
+    scores = {
+        name: [100 - record["error"] for record in group]
+        for name, group in by_name(found).items()
+    }
     budgets = {e.variant: e.budget for e in EXPERIMENTS}
-    prices = {k: v * budgets[k] for k, v in cost.items() if k in budgets}
-    rows = [
-        (
-            variant,
-            f"{prices.get(variant, float('nan')):.2f}",
-            spread(groups.get(f"{CIFAR10['task']}/{variant}")),
-            spread(groups.get(f"{DIGITS['task']}/{variant}")),
-        )
-        for variant in budgets
-    ]
-    print("Clean test accuracy, %: mean (lowest to highest)")
-    print(tables.render(("method", "cost", "CIFAR-10", "digits"), rows))
-    on_cifar10 = {v: groups.get(f"{CIFAR10['task']}/{v}") for v in budgets}
-    names = [
-        name for name in sorted(prices, key=prices.get) if on_cifar10[name]
-    ]
-    draw(
-        names,
-        [prices[name] for name in names],
-        [on_cifar10[name] for name in names],
-        output,
+    prices = {k: v * budgets[k] for k, v in cost.items()}
+    on_cifar10, on_digits = (
+        {v: scores.get(f"{task['task']}/{v}", ()) for v in budgets}
+        for task in (CIFAR10, DIGITS)
     )
+    columns = (
+        budgets,
+        [f"{prices.get(v, math.nan):.2f}" for v in budgets],
+        *(map(spread, part.values()) for part in (on_cifar10, on_digits)),
+    )
+    print("Clean test accuracy, %: mean (lowest to highest)")
+    print(
+        tables.render(("method", "cost", "CIFAR-10", "digits"), zip(*columns))
+    )
+    draw(prices, on_cifar10, output)
 
 
-def spread(group):
-    """Return the mean and range of the accuracies of some records."""
-    if not group:
+def spread(values, form=".1f"):
+    """Return the mean and range of some values."""
+    if not values:
         return "-"
-    values = [100 - record["error"] for record in group]
-    mean = statistics.fmean(values)
-    return f"{mean:.1f} ({min(values):.1f} to {max(values):.1f})"
+    lowest, mean, highest = (
+        format(f(values), form) for f in (min, statistics.mean, max)
+    )
+    return f"{mean} ({lowest} to {highest})"
 
 
-def draw(names, prices, groups, output):
-    """Draw cost and accuracy on CIFAR-10, a row for each entry, by cost."""
+def draw(prices, scores, output):
+    """Draw cost and accuracy, a row for each entry, by cost."""
     from matplotlib.figure import Figure
 
+    names = sorted((v for v in prices if scores[v]), key=prices.get)
     figure = Figure(figsize=(10, 1.2 + 0.24 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
-    errors, (below, above) = means_and_ranges(groups)
-    for k, name in enumerate(names):
+    for row, name in enumerate(names):
         color = "#d1661a" if name.startswith("SGD") else "#1f6fb2"
-        left.barh(k, prices[k], color=color, height=0.6)
-        right.errorbar(
-            100 - errors[k],
-            k,
-            xerr=[[above[k]], [below[k]]],
-            fmt="o",
-            color=color,
-            capsize=2,
-        )
+        mean = statistics.mean(scores[name])
+        ends = [[mean - min(scores[name])], [max(scores[name]) - mean]]
+        left.barh(row, prices[name], color=color, height=0.6)
+        right.errorbar(mean, row, xerr=ends, fmt="o", color=color, capsize=2)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlabel("time of a training run, relative to plain SGD")
@@ -244,10 +229,7 @@ def draw(names, prices, groups, output):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", alpha=0.3)
         axis.tick_params(axis="y", length=0)
-    figure.suptitle(
-        "CIFAR-10, 4,000 images, "
-        f"{SHARED['label_noise']:.0%} of the labels drawn at random"
-    )
+    figure.suptitle("CIFAR-10, 4,000 images, 40% of the labels drawn at random")
     figure.savefig(output, dpi=110)
 
 
@@ -259,25 +241,26 @@ def parser(description, name):
     made.add_argument("--report", action="store_true", help="train nothing")
     made.add_argument("--smoke", action="store_true", help="a few digits")
     made.add_argument("--output", type=Path, default=Path(f"{name}.png"))
-    made.add_argument("--records", type=Path, default=RECORDS / f"{name}.jsonl")
+    records_file = Path(__file__).parent / "records" / f"{name}.jsonl"
+    made.add_argument("--records", type=Path, default=records_file)
     return made
 
 
-def train(experiments, arguments):
-    """Run what has no record yet, for the seeds and images that were named."""
+def configured(experiment, arguments):
+    """Return an experiment on the images and for the seeds that were named."""
+    settings = []
+    if arguments.images and experiment.source != "digits":
+        settings += ["source=strips", f"folder={arguments.images}"]
+    if arguments.seeds:
+        settings.append(f"seeds={','.join(map(str, arguments.seeds))}")
+    return experiment.with_settings(settings)
+
+
+def train(experiments, file):
+    """Run what has no record yet."""
+    command = shlex.join(["python", *sys.argv])
     for experiment in track(experiments, "Training"):
-        settings = []
-        if arguments.seeds:
-            settings.append(f"seeds={','.join(map(str, arguments.seeds))}")
-        if arguments.images and experiment.source != "digits":
-            settings += ["source=strips", f"folder={arguments.images}"]
-        run(
-            experiment.with_settings(settings),
-            Path("runs"),
-            shlex.join(["python", *sys.argv]),
-            verbose=0,
-            file=arguments.records,
-        )
+        run(experiment, Path("runs"), command, verbose=0, file=file)
 
 
 def main():
@@ -286,19 +269,21 @@ def main():
     options.add_argument("--digits", action="store_true", help="digits only")
     options.add_argument("--costs", action="store_true", help="time the steps")
     arguments = options.parse_args()
-    on_digits = [e for e in EXPERIMENTS if e.source == "digits"]
-    on_cifar10 = [e for e in EXPERIMENTS if e.source != "digits"]
+    chosen = [configured(e, arguments) for e in EXPERIMENTS]
     timings = arguments.records.with_suffix(".costs.json")
-    if arguments.smoke:
-        few = [experiment.smoke() for experiment in on_digits[:4]]
-        train(few, arguments)
-        timings.write_text(json.dumps(costs(few, 1)))
+    if arguments.digits or arguments.smoke:
+        chosen = [e for e in chosen if e.source == "digits"]
     elif arguments.costs:
-        timings.write_text(json.dumps(costs(on_cifar10, 5), indent=1))
-    elif not arguments.report:
-        train(on_digits if arguments.digits else EXPERIMENTS, arguments)
+        chosen = [e for e in chosen if e.source != "digits"]
+    if arguments.smoke:
+        chosen = [experiment.smoke() for experiment in chosen[:4]]
+    if arguments.costs or arguments.smoke:
+        cost = costs(chosen, 1 if arguments.smoke else 5)
+        timings.write_text(json.dumps(cost, indent=1))
+    if not arguments.costs and not arguments.report:
+        train(chosen, arguments.records)
     cost = json.loads(timings.read_text()) if timings.exists() else {}
-    report(by_name(records.read(arguments.records)), cost, arguments.output)
+    report(records.read(arguments.records), cost, arguments.output)
 
 
 if __name__ == "__main__":

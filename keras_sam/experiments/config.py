@@ -232,24 +232,10 @@ _TYPES = get_type_hints(Experiment)
 _NOT_DECISIVE = (
     *("folder", "workers", "seeds", "table", "paper_error", "hardware"),
 )
-_TYPE_NAMES: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "`true` or `false`",
-    tuple[int, ...]: "integers with commas between them",
-}
 _LOWEST = {
-    "num_train": 0,
-    "num_test": 0,
-    "image_size": 0,
-    "mixup": 0,
-    "epochs": 1,
-    "budget": 1,
-    "batch_size": 1,
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "clipnorm": 0,
-    "workers": 0,
+    **dict.fromkeys(("epochs", "budget", "batch_size"), 1),
+    **dict.fromkeys(("num_train", "num_test", "image_size", "workers"), 0),
+    **dict.fromkeys(("mixup", "learning_rate", "weight_decay", "clipnorm"), 0),
 }
 
 
@@ -270,30 +256,34 @@ def _parsed(assignment: str) -> tuple[str, Any]:
             f"An experiment has no setting `{name}`. It has "
             f"{', '.join(types)}. Received: {assignment!r}"
         )
-    expected = types[name]
-    value = text if expected is str else _literal(text)
-    if expected is float and type(value) is int:
-        value = float(value)
-    if expected == tuple[int, ...] and type(value) is int:
-        value = (value,)
-    if expected in _TYPE_NAMES and not _is_instance(value, expected):
+    read, description = _READERS[types[name]]
+    try:
+        return name, read(text)
+    except (ValueError, KeyError) as error:
         raise ValueError(
-            f"`{name}` must be {_TYPE_NAMES[expected]}. "
-            f"Received: {assignment!r}"
-        )
-    return name, value
+            f"`{name}` must be {description}. Received: {assignment!r}"
+        ) from error
 
 
 def _literal(text: str) -> Any:
-    """Return the number, truth value or tuple in a text, else the text."""
-    is_truth_value = text.lower() in ("true", "false")
+    """Return the number in a text, else the text; `Settings` checks it."""
     try:
-        return ast.literal_eval(text.title() if is_truth_value else text)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _is_instance(value: Any, expected: Any) -> bool:
-    if expected == tuple[int, ...]:
-        return type(value) is tuple and all(type(v) is int for v in value)
-    return type(value) is expected
+_READERS: dict[Any, tuple[Any, str]] = {
+    str: (str, "text"),
+    int: (int, "an integer"),
+    float: (float, "a number"),
+    bool: (
+        lambda text: {"true": True, "false": False}[text.lower()],
+        "`true` or `false`",
+    ),
+    tuple[int, ...]: (
+        lambda text: tuple(map(int, text.split(","))),
+        "integers with commas between them",
+    ),
+    Any: (_literal, ""),
+}

@@ -14,12 +14,7 @@ _LOG = "epochs.csv"
 def callbacks(run_dir: Path) -> list[keras.callbacks.Callback]:
     """Return the callbacks that write logs and checkpoints.
 
-    Args:
-        run_dir: Folder of the run.
-
-    Returns:
-        List of callbacks; `TensorBoard` among them where TensorFlow and
-        TensorBoard are installed.
+    `TensorBoard` is among them where TensorFlow and TensorBoard are installed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     chosen = [
@@ -83,10 +78,6 @@ def restore(model: keras.Model, run_dir: Path) -> int:
 
     Rows of later epochs are removed from the log, as these are done again.
 
-    Args:
-        model: A compiled `keras.Model`.
-        run_dir: Folder of the run.
-
     Returns:
         Integer, how many epochs are over.
     """
@@ -106,14 +97,7 @@ def restore(model: keras.Model, run_dir: Path) -> int:
 
 
 def read(run_dir: Path) -> list[dict[str, float]]:
-    """Return the log.
-
-    Args:
-        run_dir: Folder of the run.
-
-    Returns:
-        One dictionary for each epoch, whose numbers begin at 0.
-    """
+    """Return the log, a dictionary for each epoch; the first has number 0."""
     # `CSVLogger` has "NA" in columns for validation, also where there is none.
     with (run_dir / _LOG).open(newline="") as file:
         return [

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sam.data.datasets import ImageDataset
 from keras_sam.networks import CIFARResNet
 from keras_sam.networks import PyramidNet
 from keras_sam.networks import ShakeShake
@@ -65,20 +66,24 @@ for the width of a network that has one size only.
 
 
 def smallest(name: str) -> tuple[str, int, int]:
-    """Return a network of the same kind that is built in no time.
-
-    Args:
-        name: A key of `NETWORKS`, or a name in `keras.applications`.
-
-    Returns:
-        Name, depth and width.
-    """
+    """Return name, depth and width of a small network of the same kind."""
     if name in NETWORKS:
         return name, *NETWORKS[name][2:]
     for family, member in (("ResNet", "ResNet50"), ("Efficient", "MobileNet")):
         if name.startswith(family):
             return member, 0, 0
     return name, 0, 0
+
+
+def of(experiment: Any, dataset: ImageDataset) -> keras.Model:
+    """Return the network of an experiment, which gives logits."""
+    shape = dataset.train[0].shape[1:]
+    name = experiment.network
+    if experiment.weights:
+        backbone = pretrained(name, experiment.weights, shape)
+        return fine_tuned(backbone, dataset.num_classes)
+    sizes = experiment.depth, experiment.width
+    return build(name, *sizes, dataset.num_classes, shape)
 
 
 def build(
@@ -88,22 +93,12 @@ def build(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> keras.Model:
-    """Return an untrained network that gives logits.
+    """Return an untrained network that gives logits; sizes of 0 are defaults.
 
     The residual networks of `keras.applications` differ from the paper's: they
     halve the resolution in the first convolution of a block, not in the
     second, their convolutions have biases, and their normalization has
     momentum 0.99.
-
-    Args:
-        name: A key of `NETWORKS`, or a name in `keras.applications`.
-        depth: Integer; 0 for the default.
-        width: Integer; 0 for the default.
-        num_classes: Integer.
-        input_shape: Height, width and channels of the images.
-
-    Returns:
-        `keras.Model`.
 
     Raises:
         ValueError: If a size is given to a network that has only one.

@@ -44,17 +44,7 @@ _IMAGENET = (
 
 
 def load(experiment: Any) -> ImageDataset:
-    """Return the images of an experiment.
-
-    Args:
-        experiment: `Experiment`.
-
-    Returns:
-        `ImageDataset`.
-
-    Raises:
-        ValueError: If the data are not there.
-    """
+    """Return the images of an experiment."""
     size = (experiment.image_size, experiment.image_size)
     splits = (experiment.train_split, experiment.test_split)
     folder = experiment.folder or None
@@ -79,15 +69,7 @@ def load(experiment: Any) -> ImageDataset:
 
 
 def statistics(name: str, images: Any) -> tuple[Any, Any]:
-    """Return the mean and deviation that images are standardized by.
-
-    Args:
-        name: One of `STATISTICS`.
-        images: Those for training.
-
-    Returns:
-        Two arrays of shape `(channels,)`.
-    """
+    """Return mean and deviation of each channel, by a name in `STATISTICS`."""
     if name == "own":
         return data.channel_statistics(images)
     if name == "imagenet":

@@ -7,16 +7,12 @@ import keras
 
 from keras_sam import sharpness
 
-BATCH_SIZE = 500
 
-
-class Eigenvalues(keras.callbacks.Callback):
-    """Measures the five largest eigenvalues after some epochs.
-
-    They are in files, so that a run that was stopped still has them.
+class SpectrumLog(keras.callbacks.Callback):
+    """Writes eigenvalues after some epochs, and their density at the end.
 
     Args:
-        run_dir: Folder of the run.
+        run_dir: Folder of the run, where a run that was stopped finds them.
         epochs: Integers, counted from 1.
         x: Images that the loss is a mean over.
         y: Labels.
@@ -26,52 +22,43 @@ class Eigenvalues(keras.callbacks.Callback):
         super().__init__()
         self._run_dir = run_dir
         self._epochs = epochs
-        self._objective: sharpness.Objective | None = None
         self._data = x, y
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if epoch + 1 not in self._epochs:
-            return
-        if self._objective is None:
-            self._objective = sharpness.Objective(
-                self.model, *self._data, batch_size=BATCH_SIZE
-            )
-        self._objective.refresh()
-        sharpness.hessian_eigenvalues(self._objective, verbose=0).save(
-            self._run_dir / f"eigenvalues-{epoch + 1}.json"
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._objective = sharpness.Objective(
+            self.model, *self._data, batch_size=500
         )
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 in self._epochs:
+            self._objective.refresh()
+            sharpness.hessian_eigenvalues(self._objective, verbose=0).save(
+                self._run_dir / f"eigenvalues-{epoch + 1}.json"
+            )
 
-def measurements(
-    model: keras.Model, run_dir: Path, epochs: Any, x: Any, y: Any
-) -> dict[str, Any]:
-    """Return the eigenvalues that were measured, and the density now.
+    def on_train_end(self, logs: Any = None) -> None:
+        self._objective.refresh()
+        sharpness.spectral_density(
+            self._objective,
+            steps=30,
+            num_probes=2,
+            num_points=200,
+            verbose=0,
+        ).save(self._run_dir / "density.json")
 
-    Args:
-        model: The trained network.
-        run_dir: Folder of the run.
-        epochs: Those of `Eigenvalues`.
-        x: Images that the loss is a mean over.
-        y: Labels.
 
-    Returns:
-        Dictionary for a record.
-    """
-    found = {
+def read(run_dir: Path, epochs: Any) -> dict[str, Any]:
+    """Return what `SpectrumLog` wrote, in the form of a record."""
+    if not epochs:
+        return {}
+    measured = {
         str(epoch): sharpness.load(run_dir / f"eigenvalues-{epoch}.json")
         for epoch in epochs
     }
-    density = sharpness.spectral_density(
-        *(model, x, y),
-        batch_size=BATCH_SIZE,
-        steps=30,
-        num_probes=2,
-        num_points=200,
-        verbose=0,
-    )
+    density = sharpness.load(run_dir / "density.json")
     return {
-        "eigenvalues": {k: r.eigenvalues.tolist() for k, r in found.items()},
-        "converged": all(bool(r.converged.all()) for r in found.values()),
+        "eigenvalues": {k: r.eigenvalues.tolist() for k, r in measured.items()},
+        "converged": all(bool(r.converged.all()) for r in measured.values()),
         "grid": density.grid.round(4).tolist(),
         "density": density.density.round(7).tolist(),
     }

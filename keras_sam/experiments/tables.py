@@ -1,11 +1,12 @@
 """Tables, drawn by rich."""
 
 import io
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 
 def render(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int = 10_000
+    header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 10_000
 ) -> str:
     """Return a table in Markdown.
 
