@@ -152,11 +152,11 @@ def draw(groups, output):
     figure.savefig(output, dpi=110)
 
 
-def main():
+def main(given=None):
     """Do what is missing, then report."""
     options = frontier.parser(__doc__, "figure_3")
     options.add_argument("--setting", choices=SETTINGS, default="constant")
-    arguments = options.parse_args()
+    arguments = options.parse_args(given)
     name = arguments.setting
     chosen = [experiment(name, v, **SETTINGS[name]) for v in VARIANTS]
     if arguments.smoke:

@@ -263,12 +263,12 @@ def train(experiments, file):
         run(experiment, Path("runs"), command, verbose=0, file=file)
 
 
-def main():
+def main(given=None):
     """Train what is missing, then report."""
     options = parser(__doc__, "frontier")
     options.add_argument("--digits", action="store_true", help="digits only")
     options.add_argument("--costs", action="store_true", help="time the steps")
-    arguments = options.parse_args()
+    arguments = options.parse_args(given)
     chosen = [configured(e, arguments) for e in EXPERIMENTS]
     timings = arguments.records.with_suffix(".costs.json")
     if arguments.digits or arguments.smoke:

@@ -9,15 +9,18 @@ from keras_sam.experiments import sources
 from keras_sam.experiments import tables
 from keras_sam.experiments.config import Experiment
 
+PAPER = "https://arxiv.org/abs/2010.01412"
+
 SPEEDS = {
-    "two CPU cores": 5e10,
+    "two CPU cores": 2e10,
     "8 V100": 8 * 5e12,
     "32 TPUv3 cores": 32 * 2e13,
     "64 TPUv3 cores": 64 * 2e13,
     "128 TPUv3 cores": 128 * 2e13,
 }
 """Operations a second: for accelerators a third of what their makers print, in
-float32 for the V100 and in bfloat16 for the TPU.
+float32 for the V100 and in bfloat16 for the TPU; for CPU cores about the best
+of `examples/records`, where small networks reach a tenth of it.
 """
 
 GROUPS = {
@@ -56,18 +59,16 @@ def page(experiment: Experiment, command: str) -> str:
         values = ((name, getattr(experiment, name)) for name in names)
         rows.append((title, ", ".join(f"{k}={v}" for k, v in values if v)))
     sam = ", ".join(f"{name}={v!r}" for name, v in experiment.sam.items())
-    error = experiment.paper_error
     table = experiment.table
+    source = f"{'table ' * table.isdigit()}{table} of {PAPER}"
+    error = experiment.paper_error
     rows += [
         ("SAMModel", sam),
         ("hardware of the paper", experiment.hardware or "not stated"),
         ("estimated time of a run", _estimated_time(experiment)),
         (
             "expected test error",
-            f"{error} % ({'table ' * table.isdigit()}{table} of "
-            "https://arxiv.org/abs/2010.01412)"
-            if error
-            else "the paper prints no number",
+            f"{error} % ({source})" if error else "the paper prints none",
         ),
     ]
     return tables.render(["", experiment.name], rows, width=80)
@@ -117,11 +118,14 @@ def _estimated_time(experiment: Experiment) -> str:
         return "not known: the network is in a file"
     names = dict.fromkeys((experiment.hardware or "8 V100", "two CPU cores"))
     times = (f"{_duration(operations / SPEEDS[n])} on {n}" for n in names)
-    return f"{operations:.1e} operations: about {', '.join(times)}"
+    return (
+        f"{operations:.1e} operations: about {', '.join(times)}; longer if "
+        "the network is small"
+    )
 
 
 def _duration(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} seconds"
+    return f"{max(seconds, 1):.0f} seconds"
