@@ -164,10 +164,10 @@ def main(given=None):
     if not arguments.report:
         configured = [frontier.configured(e, arguments) for e in chosen]
         frontier.train(configured, arguments.records)
-    found = records.read(arguments.records)
+    runs = records.read(arguments.records)
     if arguments.seeds:
-        found = [r for r in found if r["seed"] in arguments.seeds]
-    named = by_name(found)
+        runs = [r for r in runs if r["seed"] in arguments.seeds]
+    named = by_name(runs)
     groups = {e.variant: named[e.name] for e in chosen if e.name in named}
     if not groups:
         raise SystemExit(f"{arguments.records} has no such record of {name!r}.")

@@ -174,11 +174,11 @@ def duration(model, batch):
     return total
 
 
-def report(found, cost, output):
+def report(runs, cost, output):
     """Print the table and draw the picture."""
     scores = {
         name: [100 - record["error"] for record in group]
-        for name, group in by_name(found).items()
+        for name, group in by_name(runs).items()
     }
     budgets = {e.variant: e.budget for e in EXPERIMENTS}
     prices = {k: v * budgets[k] for k, v in cost.items()}
@@ -215,12 +215,12 @@ def draw(prices, scores, output):
     names = sorted((v for v in prices if scores[v]), key=prices.get)
     figure = Figure(figsize=(10, 1.2 + 0.24 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
-    for row, name in enumerate(names):
+    for k, name in enumerate(names):
         color = "#d1661a" if name.startswith("SGD") else "#1f6fb2"
         mean = statistics.mean(scores[name])
         ends = [[mean - min(scores[name])], [max(scores[name]) - mean]]
-        left.barh(row, prices[name], color=color, height=0.6)
-        right.errorbar(mean, row, xerr=ends, fmt="o", color=color, capsize=2)
+        left.barh(k, prices[name], color=color, height=0.6)
+        right.errorbar(mean, k, xerr=ends, fmt="o", color=color, capsize=2)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlabel("time of a training run, relative to plain SGD")

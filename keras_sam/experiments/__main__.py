@@ -15,41 +15,35 @@ from keras_sam.experiments.run import run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what the command line says.
-
-    Args:
-        arguments: Defaults to those of the command line.
-    """
+    """Run what the arguments say, by default those of the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options = parser.parse_args(given)
     folder = options.folder / "smoke" if options.smoke else options.folder
+    action, *names = options.names
     try:
-        if options.names[0] == "report":
-            files = [Path(name) for name in options.names[1:]]
+        if action == "report":
+            files = [Path(name) for name in names]
             files = files or [folder / "records.jsonl"]
             print(report.write(files, folder, options.x, options.by))
             return
-        if options.names[0] == "list":
-            chosen = _chosen(options.names[1:] or ["*"])
-            print("\n".join(map(_line, chosen)))
+        if action == "list":
+            print("\n".join(map(_line, _chosen(names or ["*"]))))
             return
-        is_shown = options.names[0] == "show"
-        chosen = [
-            _configured(experiment, options)
-            for experiment in _chosen(options.names[is_shown:])
-        ]
+        chosen = _chosen(names if action == "show" else options.names)
+        chosen = [_configured(experiment, options) for experiment in chosen]
     except ValueError as error:
         parser.error(str(error))
-    arguments = [argument for argument in given if argument != "show"]
-    command = shlex.join(["python", "-m", "keras_sam.experiments", *arguments])
-    if is_shown:
-        pages = (recipe.page(experiment, command) for experiment in chosen)
-        print("\n\n".join(pages))
-        return
+    program = ["python", "-m", "keras_sam.experiments"]
     for experiment in chosen:
+        if action == "show":
+            settings = ["--smoke"] * options.smoke
+            settings += ["--set", *options.set] if options.set else []
+            command = shlex.join([*program, experiment.name, *settings])
+            print(recipe.page(experiment, command), end="\n\n")
+            continue
         print(experiment.name)
-        for record in run(experiment, folder, command):
+        for record in run(experiment, folder, shlex.join([*program, *given])):
             print(f"seed {record['seed']}: error {record['error']:.2f} %")
 
 
@@ -95,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(patterns: Sequence[str]) -> list[Experiment]:
+    if not patterns:
+        raise ValueError("`show` needs a name. Received: none")
     chosen = []
     for pattern in patterns:
         matches = [

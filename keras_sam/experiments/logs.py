@@ -56,9 +56,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     The number of the epoch is in the name of the file, which appears when it
     is complete, so that a kill at any time leaves both or neither.
-
-    Args:
-        run_dir: Folder of the run.
     """
 
     def __init__(self, run_dir: Path) -> None:

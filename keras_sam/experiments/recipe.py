@@ -46,13 +46,6 @@ def page(experiment: Experiment, command: str) -> str:
     """Return what has to be known to run an experiment, as a table.
 
     Settings that are switched off are left out.
-
-    Args:
-        experiment: `Experiment`.
-        command: The command that runs it.
-
-    Returns:
-        String.
     """
     rows = [("command", command)]
     for title, names in GROUPS.items():
@@ -78,13 +71,8 @@ def num_operations(experiment: Experiment) -> float:
     """Return how many additions and multiplications a run takes.
 
     Those of convolutions and dense layers, in the forward pass and twice as
-    many in the backward pass, both twice in each step of SAM.
-
-    Args:
-        experiment: `Experiment`.
-
-    Returns:
-        Float; `nan` if the network is in a file.
+    many in the backward pass, both twice in each step of SAM. It is `nan` if
+    the network is in a file.
     """
     if experiment.weights.endswith(".keras"):
         return math.nan

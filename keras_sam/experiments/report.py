@@ -36,18 +36,18 @@ def write(
     Raises:
         ValueError: If there are no records, or no such setting.
     """
-    found = [record for file in files for record in records.read(file)]
-    if not found:
+    runs = [record for file in files for record in records.read(file)]
+    if not runs:
         names = ", ".join(map(str, files))
         raise ValueError(f"There are no records in: {names}")
-    known = [*found[0]["settings"], *SAM_ARGUMENTS]
+    known = [*runs[0]["settings"], *SAM_ARGUMENTS]
     for name in filter(None, (x, by)):
         if name not in known:
             raise ValueError(
                 f"`x` and `by` must be one of {', '.join(known)}. "
                 f"Received: {name!r}"
             )
-    groups = grouped(found)
+    groups = grouped(runs)
     text = table(groups)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(text + "\n")
@@ -55,20 +55,20 @@ def write(
     return text
 
 
-def grouped(found: Iterable[Record]) -> list[list[Record]]:
+def grouped(runs: Iterable[Record]) -> list[list[Record]]:
     """Return lists of records that differ in their seeds only.
 
     They are in the order of the first of each.
     """
     groups: dict[str, list[Record]] = {}
-    for record in found:
+    for record in runs:
         groups.setdefault(str(record["settings"]), []).append(record)
     return list(groups.values())
 
 
-def by_name(found: Iterable[Record]) -> dict[str, list[Record]]:
+def by_name(runs: Iterable[Record]) -> dict[str, list[Record]]:
     """Return the records of each name; those of its newest settings only."""
-    return {group[0]["name"]: group for group in grouped(found)}
+    return {group[0]["name"]: group for group in grouped(runs)}
 
 
 def setting(group: Sequence[Record], name: str) -> Any:

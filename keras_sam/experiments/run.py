@@ -68,12 +68,8 @@ def run(
 class Run:
     """One training.
 
-    Attributes:
-        experiment: `Experiment`.
-        dataset: `ImageDataset`.
-        seed: Integer: of initial weights, order, augmentation and noise.
-        run_dir: Folder for logs and what a stopped run needs to go on.
-        verbose: As for `fit`.
+    The seed is that of initial weights, order, augmentation and noise;
+    `run_dir` has the logs and what a stopped run needs to go on.
     """
 
     experiment: Experiment
@@ -239,17 +235,9 @@ def batches(
     seed: int = 0,
     epoch: int = 0,
 ) -> ImageBatches:
-    """Return the batches that a network is trained on.
+    """Return the batches that a network is trained on, from an epoch on.
 
-    Args:
-        experiment: `Experiment`.
-        dataset: `ImageDataset`.
-        labels: Integer array, what takes the place of its training labels.
-        seed: Integer. Defaults to 0.
-        epoch: Integer, the epoch to begin with. Defaults to 0.
-
-    Returns:
-        `ImageBatches`.
+    `labels` are the classes of the training images, wrong ones among them.
     """
     images = dataset.train[0]
     changes, final_changes = AUGMENTATIONS[experiment.augmentation]

@@ -8,15 +8,7 @@ from collections.abc import Sequence
 def render(
     header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 10_000
 ) -> str:
-    """Return a table in Markdown.
-
-    Args:
-        header: Name of each column.
-        rows: Cells.
-        width: Integer. Longer cells are broken into lines.
-
-    Returns:
-        String.
+    """Return a table in Markdown; what does not fit is broken into lines.
 
     Raises:
         ImportError: If rich is not installed.

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import sys
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras_sam.experiments import recipe
 from keras_sam.experiments import records
 from keras_sam.experiments import run
 from keras_sam.experiments import sources
+from keras_sam.experiments import tables
 from keras_sam.experiments.__main__ import main
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
@@ -145,6 +147,9 @@ def test_command_line_names_what_is_wrong(capsys):
     with pytest.raises(SystemExit):
         main(["nothing"])
     assert "no such experiment" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["show"])
+    assert "`show` needs a name" in capsys.readouterr().err
 
 
 def test_list_has_the_papers_number(capsys):
@@ -285,6 +290,19 @@ def test_a_recipe_is_shown_with_its_settings_time_and_score(capsys):
         "2.7±0.1 % (table 1 of https://arxiv.org/abs/2010.01412)",
     ):
         assert expected in text
+
+
+def test_each_recipe_of_a_pattern_has_its_own_command(capsys):
+    main(["show", "label-noise-0/sgd*", "--smoke"])
+    text = " ".join(capsys.readouterr().out.replace("|", " ").split())
+    assert "experiments label-noise-0/sgd --smoke" in text
+    assert "experiments label-noise-0/sgd-2x --smoke" in text
+
+
+def test_without_rich_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ImportError, match=r"pip install keras_sam\[examples\]"):
+        tables.render(["a"], [["b"]])
 
 
 def test_a_recipe_shows_every_setting():
