@@ -148,6 +148,11 @@ class Experiment:
                 )
         if not self.seeds:
             raise ValueError("`seeds` must name at least one. Received: none")
+        if not all(1 <= epoch <= self.num_epochs for epoch in self.spectrum):
+            raise ValueError(
+                f"`spectrum` must be epochs from 1 to {self.num_epochs}. "
+                f"Received: spectrum={self.spectrum}"
+            )
         for name in self.sam:
             _check_name("sam", name, SAM_ARGUMENTS)
         Settings(**self.sam)

@@ -72,14 +72,13 @@ def num_operations(experiment: Experiment) -> float:
 
     Those of convolutions and dense layers, in the forward pass and twice as
     many in the backward pass, both twice in each step of SAM. It is `nan` if
-    the network is in a file.
+    the network is in a file or the data set not in `sources.SIZES`.
     """
-    if experiment.weights.endswith(".keras"):
-        return math.nan
     is_digits = experiment.source == "digits"
-    num_images, size, channels, num_classes = sources.SIZES[
-        "digits" if is_digits else experiment.dataset
-    ]
+    dataset = "digits" if is_digits else experiment.dataset
+    if experiment.weights.endswith(".keras") or dataset not in sources.SIZES:
+        return math.nan
+    num_images, size, channels, num_classes = sources.SIZES[dataset]
     size = experiment.image_size or size
     with keras.StatelessScope():  # Weights are not allocated.
         model = networks.build(
@@ -103,9 +102,11 @@ def num_operations(experiment: Experiment) -> float:
 def _estimated_time(experiment: Experiment) -> str:
     operations = num_operations(experiment)
     if math.isnan(operations):
-        return "not known: the network is in a file"
-    names = dict.fromkeys((experiment.hardware or "8 V100", "two CPU cores"))
-    times = (f"{_duration(operations / SPEEDS[n])} on {n}" for n in names)
+        return "not known"
+    names = {experiment.hardware or "8 V100", "two CPU cores"} & {*SPEEDS}
+    times = (
+        f"{_duration(operations / SPEEDS[n])} on {n}" for n in sorted(names)
+    )
     return (
         f"{operations:.1e} operations: about {', '.join(times)}; longer if "
         "the network is small"

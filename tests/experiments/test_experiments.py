@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import sys
 
 import keras
@@ -60,6 +61,7 @@ def test_every_row_of_the_papers_tables_is_there_with_its_number():
         ("num_microbatches=0", "`num_microbatches` must be an integer >= 1"),
         ("mixup=big", "`mixup` must be a number.*'mixup=big'"),
         ("mixup=true", "`mixup` must be a number.*'mixup=true'"),
+        ("spectrum=1,201", "`spectrum` must be epochs from 1 to 1"),
         ("seeds=1,b", "`seeds` must be integers with commas.*'seeds=1,b'"),
         ("seeds=1.5,2", "`seeds` must be integers with commas"),
         ("epochs=1.5", "`epochs` must be an integer"),
@@ -328,6 +330,20 @@ def test_a_recipe_shows_every_setting():
 def test_operations_are_those_of_all_passes(name, expected):
     found = recipe.num_operations(EXPERIMENTS[name])
     assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("finetune-cifar10-l2/sam", []),
+        ("label-noise-0/sam", ["dataset=mnist"]),
+    ],
+)
+def test_operations_of_what_is_elsewhere_are_not_known(name, settings, capsys):
+    experiment = EXPERIMENTS[name].with_settings(settings)
+    assert math.isnan(recipe.num_operations(experiment))
+    main(["show", name, "--set", "width=0", *settings])
+    assert "not known" in capsys.readouterr().out
 
 
 def test_every_hardware_and_data_set_is_known():
