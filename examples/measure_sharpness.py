@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import quickstart
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 from rich.table import Table
 
 from keras_sam import plots
@@ -39,14 +39,10 @@ RADII = (0.05, 0.25, 0.5)
 def train(epochs: int, seed: int) -> tuple[Any, dict[str, Any]]:
     """Return the data and the `quickstart.Run` of each method."""
     data = quickstart.load_data(seed)
-    runs = {}
-    with Progress() as progress:
-        total = len(quickstart.METHODS) * epochs
-        task = progress.add_task("Training", total=total)
-        for method in quickstart.METHODS:
-            runs[method] = quickstart.train(
-                method, data, seed, epochs, progress, task
-            )
+    runs = {
+        method: quickstart.train(method, data, seed, epochs)
+        for method in track(quickstart.METHODS, "Training")
+    }
     return data, runs
 
 
@@ -72,10 +68,7 @@ def measure(model: keras.Model, data: Any) -> dict[str, str]:
 
 def draw(runs: dict[str, Any], data: Any, num_points: int, path: Path) -> None:
     """Write the picture of the loss around both minima."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     surfaces = {
         method: sharpness.loss_surface(
@@ -90,12 +83,11 @@ def draw(runs: dict[str, Any], data: Any, num_points: int, path: Path) -> None:
     highest = max(surface.losses.max() for surface in surfaces.values())
     lowest = min(surface.losses.min() for surface in surfaces.values())
     levels = np.linspace(lowest, highest, 25)
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="tight")
-    for axis, (method, surface) in zip(axes, surfaces.items()):
+    figure = Figure(figsize=(11, 4.5), layout="tight")
+    for axis, (method, surface) in zip(figure.subplots(1, 2), surfaces.items()):
         plots.loss_surface(surface, axis, levels=levels)
         axis.set_title(method)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def main() -> None:
@@ -121,9 +113,8 @@ def main() -> None:
         }
         for method, run in runs.items()
     }
-    table = Table(title=f"{len(data.x_train)} training digits")
-    for name in ("measure", *columns):
-        table.add_column(name)
+    title = f"{len(data.x_train)} training digits"
+    table = Table("measure", *columns, title=title)
     for name in columns[quickstart.METHODS[0]]:
         table.add_row(name, *(column[name] for column in columns.values()))
     console = Console(width=100)

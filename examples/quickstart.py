@@ -41,7 +41,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -89,13 +89,11 @@ class Run:
     seconds_per_epoch: float
 
 
-class Recorder(keras.callbacks.Callback):
-    """Advances the progress bar and times the training part of epochs."""
+class Stopwatch(keras.callbacks.Callback):
+    """Times the training part of epochs."""
 
-    def __init__(self, progress, task):
+    def __init__(self):
         super().__init__()
-        self.progress = progress
-        self.task = task
         self.seconds = []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -103,9 +101,6 @@ class Recorder(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self.seconds.append(time.perf_counter() - self.start)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.progress.advance(self.task)
 
 
 def load_data(seed):
@@ -157,12 +152,12 @@ def make_model(method, num_steps, rho=RHO):
     return model
 
 
-def train(method, data, seed, epochs, progress, task, rho=RHO):
+def train(method, data, seed, epochs, rho=RHO):
     """Return the `Run` of one method and seed."""
     keras.utils.set_random_seed(seed)
     num_steps = epochs * -(-len(data.x_train) // BATCH_SIZE)
     model = make_model(method, num_steps, rho)
-    recorder = Recorder(progress, task)
+    stopwatch = Stopwatch()
     logs = model.fit(
         keras_sam.data.Batches(data.x_train, data.y_train, BATCH_SIZE, seed),
         shuffle=False,  # The batches shuffle themselves, anew in each epoch.
@@ -170,49 +165,33 @@ def train(method, data, seed, epochs, progress, task, rho=RHO):
         validation_batch_size=len(data.x_test),
         epochs=epochs,
         verbose=0,
-        callbacks=[recorder],
+        callbacks=[stopwatch],
     ).history
     return Run(
         model,
         logs["accuracy"],
         logs["val_accuracy"],
-        statistics.median(recorder.seconds),
+        statistics.median(stopwatch.seconds),
     )
 
 
-def losses_on_line(first, second, data, positions):
-    """Return train and test loss at w1 + t (w2 - w1), shape (positions, 2).
-
-    Only trainable variables are interpolated.
-    """
-    start = [v.numpy() for v in first.trainable_variables]
-    end = [v.numpy() for v in second.trainable_variables]
-    probe = keras.models.clone_model(first)
-    rows = []
-    for t in positions:
-        for variable, a, b in zip(probe.trainable_variables, start, end):
-            variable.assign(a + t * (b - a))
-        rows.append([
-            cross_entropy(probe, data.x_train, data.y_train),
-            cross_entropy(probe, data.x_test, data.y_test),
-        ])
-    return np.array(rows)
-
-
-def cross_entropy(model, x, y):
-    """Return the mean loss of `model`, a float."""
-    losses = keras.losses.sparse_categorical_crossentropy(y, model(x))
-    return float(np.mean(keras.ops.convert_to_numpy(losses)))
+def losses_on_line(first, second, data, num_points):
+    """Return positions, and train and test loss there: (positions, 2)."""
+    lines = [
+        keras_sam.sharpness.loss_line(
+            first, x, y, to=second, num_points=num_points, verbose=0
+        )
+        for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    ]
+    return lines[0].positions, np.stack([line.losses for line in lines], -1)
 
 
 def print_table(console, runs, num_epochs):
     """Print accuracy and time of each method."""
     num_seeds = len(runs[METHODS[0]])
-    table = Table(title=f"Seeds: {num_seeds}, epochs: {num_epochs}")
-    table.add_column("method")
-    table.add_column("clean test accuracy", justify="right")
-    table.add_column("lowest to highest", justify="right")
-    table.add_column("seconds per epoch", justify="right")
+    names = "clean test accuracy", "lowest to highest", "seconds per epoch"
+    title = f"Seeds: {num_seeds}, epochs: {num_epochs}"
+    table = Table("method", *names, title=title)
     for method in METHODS:
         final = np.array([100 * r.test_accuracy[-1] for r in runs[method]])
         spread = np.std(final, ddof=1) if num_seeds > 1 else 0.0
@@ -315,16 +294,13 @@ def draw_line(axis, positions, losses):
 def print_radii(console, seeds, epochs):
     """Print how SAM does on digits that were held out, for some radii."""
     splits = [held_out(load_data(seed), seed) for seed in range(seeds)]
-    with Progress(console=console) as progress:
-        total = len(RADII) * seeds * epochs
-        task = progress.add_task("Training", total=total)
-        for rho in RADII:
-            runs = [
-                train("SAMModel", split, seed, epochs, progress, task, rho)
-                for seed, split in enumerate(splits)
-            ]
-            mean = 100 * np.mean([run.test_accuracy[-1] for run in runs])
-            console.print(f"rho {rho:<5}{mean:.1f} % of the held-out labels")
+    for rho in track(RADII, "Training", console=console):
+        runs = [
+            train("SAMModel", split, seed, epochs, rho)
+            for seed, split in enumerate(splits)
+        ]
+        mean = 100 * np.mean([run.test_accuracy[-1] for run in runs])
+        console.print(f"rho {rho:<5}{mean:.1f} % of the held-out labels")
 
 
 def main():
@@ -347,20 +323,15 @@ def main():
     console = Console()
     if args.radii:
         return print_radii(console, args.seeds, args.epochs)
-    positions = np.linspace(-0.5, 1.5, 5 if args.smoke else 41)
     runs = {method: [] for method in METHODS}
     losses = []
-    with Progress(console=console) as progress:
-        total = len(METHODS) * args.seeds * args.epochs
-        task = progress.add_task("Training", total=total)
-        for seed in range(args.seeds):
-            data = load_data(seed)
-            for method in METHODS:
-                runs[method].append(
-                    train(method, data, seed, args.epochs, progress, task)
-                )
-            pair = [runs[method][-1].model for method in METHODS]
-            losses.append(losses_on_line(*pair, data, positions))
+    for seed in track(range(args.seeds), "Training", console=console):
+        data = load_data(seed)
+        for method in METHODS:
+            runs[method].append(train(method, data, seed, args.epochs))
+        pair = [runs[method][-1].model for method in METHODS]
+        positions, found = losses_on_line(*pair, data, 5 if args.smoke else 41)
+        losses.append(found)
 
     print_table(console, runs, args.epochs)
     draw(runs, positions, np.array(losses), args.output)

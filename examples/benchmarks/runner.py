@@ -9,7 +9,7 @@ of a step: `fit` with its batches, callbacks, log and checkpoint. Rounds of both
 alternate in one process; the ratio is the median of the ratios of the rounds,
 with its quartiles.
 
-FOLDER has strips of CIFAR-10, see `examples/frontier.py`; without it, the
+FOLDER has strips of CIFAR-10, see `keras_sam.data.from_strips`; without it, the
 digits are used, on which a step is so short that the time of a call shows.
 
 It takes about 9 minutes on two CPU cores. Expected: a ratio of at most 1.05.
@@ -38,10 +38,9 @@ from keras_sam.experiments.run import compiled
 def measure(experiment, num_rounds):
     """Return the seconds per step of each round: bare, and in the runner."""
     dataset = sources.load(experiment)
-    images, labels = dataset.train
-    one_hot = np.eye(dataset.num_classes, dtype="float32")[labels]
+    labels = dataset.train[1]
     model = compiled(experiment, dataset, num_steps=1)
-    data = batches(experiment, images, one_hot, seed=0, epoch=0)
+    data = batches(experiment, dataset, labels)
     bare = iter(tf.data.Dataset.from_tensors(data[0]).cache().repeat())
 
     def run_bare():
@@ -54,11 +53,11 @@ def measure(experiment, num_rounds):
     def run_in_runner():
         with tempfile.TemporaryDirectory() as folder:
             model.fit(
-                batches(experiment, images, one_hot, seed=0, epoch=0),
+                batches(experiment, dataset, labels),
                 epochs=2,
                 shuffle=False,
                 verbose=0,
-                callbacks=logs.callbacks(Path(folder), 0, 2, verbose=0),
+                callbacks=logs.callbacks(Path(folder)),
             )
             return logs.read(Path(folder))[-1]["step_seconds"]
 

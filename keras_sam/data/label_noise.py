@@ -25,7 +25,11 @@ class NoisyLabels(NamedTuple):
 
 
 def symmetric_noise(
-    labels: Any, fraction: float, num_classes: int, seed: int = 0
+    labels: Any,
+    fraction: float,
+    num_classes: int,
+    seed: int = 0,
+    include_own: bool = False,
 ) -> NoisyLabels:
     """Replace labels by ones drawn from the other classes, all alike.
 
@@ -33,9 +37,12 @@ def symmetric_noise(
         labels: Integer array of shape `(num_examples,)`, with values in
             [0, num_classes).
         fraction: Number in [0, 1]. This fraction of the labels, rounded to a
-            whole number of them, is wrong afterwards.
+            whole number of them, is replaced.
         num_classes: Integer >= 2.
         seed: Integer. The same seed gives the same labels. Defaults to 0.
+        include_own: Whether labels are drawn from all classes, so that some
+            of those replaced are right. Defaults to `False`: all of them are
+            wrong afterwards.
 
     Returns:
         `NoisyLabels`; `labels` is left as it is.
@@ -46,7 +53,8 @@ def symmetric_noise(
     labels = _checked(labels, fraction, num_classes)
     generator = np.random.default_rng(seed)
     chosen = _chosen(np.arange(len(labels)), fraction, generator)
-    shift = generator.integers(1, num_classes, len(chosen))
+    lowest = 0 if include_own else 1
+    shift = generator.integers(lowest, num_classes, len(chosen))
     noisy = labels.copy()
     noisy[chosen] = (labels[chosen] + shift) % num_classes
     return NoisyLabels(noisy, noisy != labels)

@@ -1,6 +1,20 @@
 """The SAM paper's experiments: `python -m keras_sam.experiments`.
 
-The names of the experiments are those that `list` prints.
+The names of the experiments are those that `list` prints. Others go through the
+same runner:
+
+```python
+experiment = Experiment(
+    task="digits",
+    variant="asam",
+    sam={"method": "asam", "rho": 0.5},  # The arguments of `SAMModel`.
+    source="digits",
+    augmentation="none",
+    network="mlp",
+    epochs=40,
+)
+records = run(experiment, folder=Path("runs"))
+```
 """
 
 from keras_sam.experiments.config import Experiment

@@ -1,4 +1,4 @@
-"""The command line: `list`, names of experiments, `report`."""
+"""The command line: `list`, `show`, names of experiments, `report`."""
 
 import argparse
 import fnmatch
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_sam.experiments import recipe
 from keras_sam.experiments import report
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.paper import EXPERIMENTS
@@ -14,35 +15,35 @@ from keras_sam.experiments.run import run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what the command line says.
-
-    Args:
-        arguments: Defaults to those of the command line.
-    """
+    """Run what the arguments say, by default those of the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options = parser.parse_args(given)
     folder = options.folder / "smoke" if options.smoke else options.folder
+    action, *names = options.names
     try:
-        if options.names[0] == "report":
-            files = [Path(name) for name in options.names[1:]]
+        if action == "report":
+            files = [Path(name) for name in names]
             files = files or [folder / "records.jsonl"]
             print(report.write(files, folder, options.x, options.by))
             return
-        if options.names[0] == "list":
-            chosen = _chosen(options.names[1:] or ["*"])
-            print("\n".join(map(_line, chosen)))
+        if action == "list":
+            print("\n".join(map(_line, _chosen(names or ["*"]))))
             return
-        chosen = [
-            _configured(experiment, options)
-            for experiment in _chosen(options.names)
-        ]
+        chosen = _chosen(names if action == "show" else options.names)
+        chosen = [_configured(experiment, options) for experiment in chosen]
     except ValueError as error:
         parser.error(str(error))
-    command = shlex.join(["python", "-m", "keras_sam.experiments", *given])
+    program = ["python", "-m", "keras_sam.experiments"]
     for experiment in chosen:
+        if action == "show":
+            settings = ["--smoke"] * options.smoke
+            settings += ["--set", *options.set] if options.set else []
+            command = shlex.join([*program, experiment.name, *settings])
+            print(recipe.page(experiment, command), end="\n\n")
+            continue
         print(experiment.name)
-        for record in run(experiment, folder, command):
+        for record in run(experiment, folder, shlex.join([*program, *given])):
             print(f"seed {record['seed']}: error {record['error']:.2f} %")
 
 
@@ -56,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         nargs="+",
         metavar="NAME",
-        help="row, row/variant or a pattern of these; `list [PATTERN]`; "
-        "`report [FILE ...]`",
+        help="task, task/variant or a pattern of these; `list [PATTERN]`; "
+        "`show NAME`; `report [FILE ...]`",
     )
     parser.add_argument(
         "--set",
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="settings, see `Experiment`",
+        help="fields of `Experiment` and arguments of `SAMModel`",
     )
     parser.add_argument(
         "--smoke",
@@ -88,20 +89,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(patterns: Sequence[str]) -> list[Experiment]:
+    if not patterns:
+        raise ValueError("`show` needs a name. Received: none")
     chosen = []
     for pattern in patterns:
-        found = [
+        matches = [
             experiment
             for name, experiment in EXPERIMENTS.items()
             if fnmatch.fnmatchcase(name, pattern)
-            or fnmatch.fnmatchcase(experiment.row, pattern)
+            or fnmatch.fnmatchcase(experiment.task, pattern)
         ]
-        if not found:
+        if not matches:
             raise ValueError(
                 "There is no such experiment; `list` shows all. "
                 f"Received: {pattern!r}"
             )
-        chosen += found
+        chosen += matches
     return chosen
 
 

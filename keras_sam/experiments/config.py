@@ -1,7 +1,9 @@
 """What an experiment is: a frozen dataclass whose fields can be set."""
 
+import ast
 import dataclasses
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 from typing import get_type_hints
 
@@ -10,6 +12,7 @@ import keras
 from keras_sam.experiments import augmentations
 from keras_sam.experiments import networks
 from keras_sam.experiments import sources
+from keras_sam.settings import Settings
 
 STRATEGIES = ("none", "mirrored", "data_parallel")
 
@@ -22,11 +25,15 @@ class Experiment:
     where the paper is silent.
 
     Attributes:
-        row: Name of the task, one row of a table.
+        task: Name of the task, one row of a table.
         variant: Name of the way to train.
-        table: Where the paper prints the row.
+        sam: Arguments of `SAMModel`, by name. By default `{"rho": 0.0}`, the
+            plain optimizer.
+        table: Where the paper prints the task.
         paper_error: The test error in per cent that the paper prints, with
             its 95 % interval over five seeds; empty if it prints none.
+        hardware: A key of `recipe.SPEEDS`, what the source of the experiment
+            was run on; empty if it does not say.
         source: Where data come from: a key of `sources.SOURCES`.
         dataset: Name in tensorflow-datasets.
         folder: Where the data are; with tensorflow-datasets, its `data_dir`.
@@ -40,7 +47,9 @@ class Experiment:
         standardize: A key of `sources.STATISTICS`.
         augmentation: A key of `augmentations.AUGMENTATIONS`.
         mixup: Parameter alpha of mixup; 0 for none.
-        label_noise: Fraction of the training labels replaced by others.
+        label_noise: Fraction of the training labels drawn at random.
+        include_own: Whether they are drawn from all classes, the right one
+            included, and not from the other classes alone.
         bootstrap: Whether to train twice, the second time from scratch on the
             labels that the first network predicts.
         network: A key of `networks.NETWORKS`, or a name in
@@ -50,19 +59,21 @@ class Experiment:
         weights: What to fine-tune, with the statistics of batch normalization
             frozen: the file of a saved model without its last layer,
             `"imagenet"`, or `"random"`; empty to train from scratch.
-        method: Name in `keras_sam.methods`.
-        rho: Radius; 0 for the plain optimizer.
-        num_microbatches: As for `SAMModel`.
         epochs: Passes over the training data.
         budget: Multiplies `epochs`.
         batch_size: Examples in a batch.
-        learning_rate: At the start; falls to 0 by a cosine.
+        learning_rate: At the start.
+        cosine_decay: Whether the learning rate falls to 0 by a cosine.
         momentum: Of SGD.
         nesterov: Whether momentum is Nesterov's.
         weight_decay: Lambda; `lambda / 2` times the squared norm of all
             trainable weights is part of the loss.
+        decoupled: Whether weight decay is that of `keras.optimizers.SGD`
+            instead, no part of the loss.
         clipnorm: Largest norm of the final gradient; 0 for no clipping.
         label_smoothing: As for `keras.losses.CategoricalCrossentropy`.
+        spectrum: Epochs after which the eigenvalues of the Hessian are
+            measured. If there are any, so is their density at the end.
         jit_compile: Whether XLA compiles the step; on JAX it always does.
         eager: Whether steps are run eagerly.
         strategy: `"none"`; on TensorFlow also `"mirrored"`, on JAX also
@@ -74,10 +85,14 @@ class Experiment:
         ValueError: If a value is outside its range, or there is no such name.
     """
 
-    row: str
+    task: str
     variant: str
+    sam: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {"rho": 0.0}
+    )
     table: str = ""
     paper_error: str = ""
+    hardware: str = ""
     source: str = "tfds"
     dataset: str = "cifar10"
     folder: str = ""
@@ -90,23 +105,24 @@ class Experiment:
     augmentation: str = "basic"
     mixup: float = 0.0
     label_noise: float = 0.0
+    include_own: bool = False
     bootstrap: bool = False
     network: str = "wide_resnet"
     depth: int = 0
     width: int = 0
     weights: str = ""
-    method: str = "sam"
-    rho: float = 0.0
-    num_microbatches: int = 1
     epochs: int = 200
     budget: int = 1
     batch_size: int = 256
     learning_rate: float = 0.1
+    cosine_decay: bool = True
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    decoupled: bool = False
     clipnorm: float = 5.0
     label_smoothing: float = 0.0
+    spectrum: tuple[int, ...] = ()
     jit_compile: bool = False
     eager: bool = False
     strategy: str = "none"
@@ -132,28 +148,43 @@ class Experiment:
                 )
         if not self.seeds:
             raise ValueError("`seeds` must name at least one. Received: none")
+        if not all(1 <= epoch <= self.num_epochs for epoch in self.spectrum):
+            raise ValueError(
+                f"`spectrum` must be epochs from 1 to {self.num_epochs}. "
+                f"Received: spectrum={self.spectrum}"
+            )
+        for name in self.sam:
+            _check_name("sam", name, SAM_ARGUMENTS)
+        Settings(**self.sam)
 
     @property
     def name(self) -> str:
-        """Row and variant, by which an experiment is run."""
-        return f"{self.row}/{self.variant}"
+        """Task and variant, by which an experiment is run."""
+        return f"{self.task}/{self.variant}"
+
+    @property
+    def num_epochs(self) -> int:
+        """How many passes over the training data a run makes."""
+        return self.epochs * self.budget
 
     def with_settings(self, assignments: Iterable[str]) -> "Experiment":
-        """Return the experiment with some fields set.
+        """Return the experiment with some fields or arguments of `sam` set.
 
         Args:
-            assignments: Strings `key=value`. Several seeds are separated by
-                commas, truth values are `true` and `false`.
+            assignments: Strings `key=value`, where the key is a field or an
+                argument of `SAMModel`. Several seeds are separated by commas,
+                truth values are `true` and `false`.
 
         Returns:
             `Experiment`.
 
         Raises:
-            ValueError: If there is no such field, or the value is not of its
+            ValueError: If there is no such key, or the value is not of its
                 type.
         """
         changes = dict(_parsed(text) for text in assignments)
-        return dataclasses.replace(self, **changes)
+        sam = {k: changes.pop(k) for k in SAM_ARGUMENTS if k in changes}
+        return dataclasses.replace(self, sam={**self.sam, **sam}, **changes)
 
     def smoke(self) -> "Experiment":
         """Return the experiment with a few images and a tiny network.
@@ -172,32 +203,44 @@ class Experiment:
             image_size=min(self.image_size, 32),
             batch_size=8,
             epochs=1,
+            spectrum=self.spectrum and (1,),
             eager=True,
             seeds=(0,),
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides on the result of a run, seed and paths apart."""
-        fields = dataclasses.asdict(self)
-        for name in ("folder", "workers", "seeds", "table", "paper_error"):
-            del fields[name]
+        """Return what decides on the result of a run, seed and paths apart.
+
+        Returns:
+            Dictionary that JSON can hold.
+        """
+        fields = {
+            name: getattr(self, name)
+            for name in _TYPES
+            if name not in _NOT_DECISIVE
+        }
+        fields["spectrum"] = list(self.spectrum)
+        fields["sam"] = {
+            name: keras.saving.serialize_keras_object(value)
+            for name, value in self.sam.items()
+        }
         return fields
 
 
+SAM_ARGUMENTS = {
+    field.name: field.default for field in dataclasses.fields(Settings)
+}
+"""The arguments of `SAMModel` that an experiment can set, with their defaults.
+"""
+
+_TYPES = get_type_hints(Experiment)
+_NOT_DECISIVE = (
+    *("folder", "workers", "seeds", "table", "paper_error", "hardware"),
+)
 _LOWEST = {
-    "num_train": 0,
-    "num_test": 0,
-    "image_size": 0,
-    "mixup": 0,
-    "rho": 0,
-    "num_microbatches": 1,
-    "epochs": 1,
-    "budget": 1,
-    "batch_size": 1,
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "clipnorm": 0,
-    "workers": 0,
+    **dict.fromkeys(("epochs", "budget", "batch_size"), 1),
+    **dict.fromkeys(("num_train", "num_test", "image_size", "workers"), 0),
+    **dict.fromkeys(("mixup", "learning_rate", "weight_decay", "clipnorm"), 0),
 }
 
 
@@ -211,31 +254,41 @@ def _check_name(name: str, value: str, known: Iterable[str]) -> None:
 
 def _parsed(assignment: str) -> tuple[str, Any]:
     name, _, text = assignment.partition("=")
-    types = get_type_hints(Experiment)
+    types = {**_TYPES, **dict.fromkeys(SAM_ARGUMENTS, Any)}
+    del types["sam"]
     if name not in types:
         raise ValueError(
             f"An experiment has no setting `{name}`. It has "
             f"{', '.join(types)}. Received: {assignment!r}"
         )
+    read, description = _READERS[types[name]]
     try:
-        return name, _READERS[types[name]](text)
+        return name, read(text)
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"`{name}` must be {_TYPES[types[name]]}. Received: {assignment!r}"
+            f"`{name}` must be {description}. Received: {assignment!r}"
         ) from error
 
 
-_READERS: dict[Any, Any] = {
-    str: str,
-    int: int,
-    float: float,
-    bool: lambda text: {"true": True, "false": False}[text.lower()],
-    tuple[int, ...]: lambda text: tuple(map(int, text.split(","))),
-}
-_TYPES: dict[Any, str] = {
-    str: "text",
-    int: "an integer",
-    float: "a number",
-    bool: "`true` or `false`",
-    tuple[int, ...]: "integers with commas between them",
+def _literal(text: str) -> Any:
+    """Return the number in a text, else the text; `Settings` checks it."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+_READERS: dict[Any, tuple[Any, str]] = {
+    str: (str, "text"),
+    int: (int, "an integer"),
+    float: (float, "a number"),
+    bool: (
+        lambda text: {"true": True, "false": False}[text.lower()],
+        "`true` or `false`",
+    ),
+    tuple[int, ...]: (
+        lambda text: tuple(map(int, text.split(","))),
+        "integers with commas between them",
+    ),
+    Any: (_literal, ""),
 }

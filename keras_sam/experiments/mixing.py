@@ -59,16 +59,6 @@ def bootstrapped_labels(
     They take the place of the labels that it was trained on: bootstrapping
     with hard labels, in the form of the SAM paper, section 3.3, where another
     network is then trained from scratch.
-
-    Args:
-        model: A `keras.Model` that gives logits.
-        images: Array of bytes of shape `(num_images, height, width,
-            channels)`.
-        statistics: What `channel_statistics` returned.
-        batch_size: Integer.
-
-    Returns:
-        Integer array of shape `(num_images,)`.
     """
     parts = [
         model.predict_on_batch(

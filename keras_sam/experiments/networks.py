@@ -1,46 +1,89 @@
 """Networks of the experiments by name."""
 
-import functools
+from functools import partial
 from typing import Any
 
 import keras
 
+from keras_sam.data.datasets import ImageDataset
 from keras_sam.networks import CIFARResNet
 from keras_sam.networks import PyramidNet
 from keras_sam.networks import ShakeShake
 from keras_sam.networks import WideResNet
 from keras_sam.types import Tensor
 
+
+def _mlp(
+    num_classes: int, input_shape: Any, depth: int = 2, width: int = 256
+) -> keras.Model:
+    """Return dense layers with rectifiers."""
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Flatten()(inputs)
+    for _ in range(depth):
+        x = keras.layers.Dense(width, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+def _cnn(
+    num_classes: int, input_shape: Any, layers: Any, is_normalized: bool
+) -> keras.Model:
+    """Return 3 x 3 convolutions, each with its channels and its stride."""
+    x = inputs = keras.Input(input_shape)
+    for channels, stride in layers:
+        x = keras.layers.Conv2D(
+            *(channels, 3, stride, "same"),
+            use_bias=not is_normalized,
+            kernel_initializer="glorot_uniform"
+            if is_normalized
+            else "he_normal",
+        )(x)
+        if is_normalized:
+            x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+_NORMALIZED = ((16, 2), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1))
+_NOT_NORMALIZED = ((16, 2), (32, 2), (32, 1), (64, 2))
+
 NETWORKS: dict[str, tuple[Any, str, int, int]] = {
     "resnet": (CIFARResNet, "width", 8, 4),
     "wide_resnet": (WideResNet, "width", 10, 1),
     "shake_shake": (ShakeShake, "width", 8, 4),
     "pyramid_net": (PyramidNet, "widening", 11, 4),
-    "shake_drop": (
-        functools.partial(PyramidNet, survival=0.5),
-        "widening",
-        11,
-        4,
+    "shake_drop": (partial(PyramidNet, survival=0.5), "widening", 11, 4),
+    "mlp": (_mlp, "width", 1, 4),
+    "cnn": (partial(_cnn, layers=_NORMALIZED, is_normalized=True), "", 0, 0),
+    "cnn_without_normalization": (
+        partial(_cnn, layers=_NOT_NORMALIZED, is_normalized=False),
+        *("", 0, 0),
     ),
 }
-"""A function, what it calls its width, and the least depth and width."""
+"""A function, what it calls its width, and the least depth and width; no name
+for the width of a network that has one size only.
+"""
 
 
 def smallest(name: str) -> tuple[str, int, int]:
-    """Return a network of the same kind that is built in no time.
-
-    Args:
-        name: A key of `NETWORKS`, or a name in `keras.applications`.
-
-    Returns:
-        Name, depth and width.
-    """
+    """Return name, depth and width of a small network of the same kind."""
     if name in NETWORKS:
         return name, *NETWORKS[name][2:]
     for family, member in (("ResNet", "ResNet50"), ("Efficient", "MobileNet")):
         if name.startswith(family):
             return member, 0, 0
     return name, 0, 0
+
+
+def of(experiment: Any, dataset: ImageDataset) -> keras.Model:
+    """Return the network of an experiment, which gives logits."""
+    shape = dataset.train[0].shape[1:]
+    name = experiment.network
+    if experiment.weights:
+        backbone = pretrained(name, experiment.weights, shape)
+        return fine_tuned(backbone, dataset.num_classes)
+    sizes = experiment.depth, experiment.width
+    return build(name, *sizes, dataset.num_classes, shape)
 
 
 def build(
@@ -50,38 +93,28 @@ def build(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> keras.Model:
-    """Return an untrained network that gives logits.
+    """Return an untrained network that gives logits; sizes of 0 are defaults.
 
     The residual networks of `keras.applications` differ from the paper's: they
     halve the resolution in the first convolution of a block, not in the
     second, their convolutions have biases, and their normalization has
     momentum 0.99.
 
-    Args:
-        name: A key of `NETWORKS`, or a name in `keras.applications`.
-        depth: Integer; 0 for the default.
-        width: Integer; 0 for the default.
-        num_classes: Integer.
-        input_shape: Height, width and channels of the images.
-
-    Returns:
-        `keras.Model`.
-
     Raises:
         ValueError: If a size is given to a network that has only one.
     """
-    if name in NETWORKS:
-        function, width_name, *_ = NETWORKS[name]
+    function, width_name, *_ = NETWORKS.get(name, (None, "", 0, 0))
+    if (depth or width) and not width_name:
+        raise ValueError(
+            f"`{name}` has one size only. Received: depth={depth}, "
+            f"width={width}"
+        )
+    if function:
         sizes = {"depth": depth, width_name: width}
         return function(
             num_classes=num_classes,
             input_shape=input_shape,
             **{key: size for key, size in sizes.items() if size},
-        )
-    if depth or width:
-        raise ValueError(
-            f"`{name}` of keras.applications has one size only. Received: "
-            f"depth={depth}, width={width}"
         )
     return getattr(keras.applications, name)(
         weights=None,

@@ -9,41 +9,17 @@ depth 272, the optimizer of CIFAR-10, a radius of 0.05.
 
 from typing import Any
 
+from keras_sam.experiments import sources
 from keras_sam.experiments.config import Experiment
 
 # Network, epochs, learning rate and weight decay: the paper's tables 6 and 7
 # with the first README of the authors' code.
-_RECIPES: dict[str, dict[str, Any]] = {
-    "wrn-28-10-200": {
-        "network": "wide_resnet",
-        "epochs": 200,
-        "learning_rate": 0.1,
-        "weight_decay": 5e-4,
-    },
-    "wrn-28-10-1800": {
-        "network": "wide_resnet",
-        "epochs": 1800,
-        "learning_rate": 0.05,
-        "weight_decay": 1e-3,
-    },
-    "shake-shake": {
-        "network": "shake_shake",
-        "epochs": 1800,
-        "learning_rate": 0.02,
-        "weight_decay": 1e-3,
-    },
-    "pyramid-net": {
-        "network": "pyramid_net",
-        "epochs": 1800,
-        "learning_rate": 0.05,
-        "weight_decay": 5e-4,
-    },
-    "shake-drop": {
-        "network": "shake_drop",
-        "epochs": 1800,
-        "learning_rate": 0.02,
-        "weight_decay": 5e-4,
-    },
+_RECIPES = {
+    "wrn-28-10-200": ("wide_resnet", 200, 0.1, 5e-4),
+    "wrn-28-10-1800": ("wide_resnet", 1800, 0.05, 1e-3),
+    "shake-shake": ("shake_shake", 1800, 0.02, 1e-3),
+    "pyramid-net": ("pyramid_net", 1800, 0.05, 5e-4),
+    "shake-drop": ("shake_drop", 1800, 0.02, 5e-4),
 }
 
 # Table 1: error without and with SAM for basic, cutout and AutoAugment; rho.
@@ -86,29 +62,20 @@ ResNet152 400 20.9(5.84) 18.4(4.35)
 """
 
 # Table 3: error without and with SAM of EfficientNet-B7, then of L2, for which
-# `weights` has to be a file; the name in tensorflow-datasets, or `folder`.
+# `weights` has to be a file; the name of the data set.
 _FINE_TUNING = """
-aircraft  folder            8.15 6.80  5.80  4.82
+aircraft  aircraft          8.15 6.80  5.80  4.82
 flowers   oxford_flowers102 1.16 0.63  0.40  0.35
 pets      oxford_iiit_pet   4.24 3.97  3.08  2.90
 cars      cars196           5.94 5.18  4.93  4.04
 cifar10   cifar10           0.95 0.88  0.34  0.30
 cifar100  cifar100          7.68 7.44  4.07  3.92
-birdsnap  folder           14.30 13.64 10.31 9.93
+birdsnap  birdsnap         14.30 13.64 10.31 9.93
 food101   food101           7.17 7.02  3.97  3.82
 imagenet  imagenet2012     15.3  15.14 11.8  11.39
 """
-_NUM_TRAIN = {
-    "aircraft": 6667,
-    "flowers": 2040,
-    "pets": 3680,
-    "cars": 8144,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "birdsnap": 47_386,
-    "food101": 75_750,
-    "imagenet": 1_281_167,
-}
+_IN_FOLDERS = ("aircraft", "birdsnap")
+# Steps of 1024 images.
 _STEPS = 5000
 
 # Table 4: error of SGD, mixup, bootstrap with mixup, SAM, bootstrap with SAM,
@@ -125,75 +92,72 @@ def _rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.strip().splitlines()]
 
 
-def _pair(
-    row: str, plain: str, sam: str, rho: float, **settings: Any
-) -> list[Experiment]:
+def _pair(errors: list[str], rho: float, **settings: Any) -> list[Experiment]:
     """Return the plain optimizer, with its epochs and with twice, and SAM.
 
     The paper prints the better of the two without SAM.
     """
-    shared = {"row": row, **settings}
+    plain, sam = errors
     return [
-        Experiment(variant="sgd", paper_error=plain, **shared),
-        Experiment(variant="sgd-2x", paper_error=plain, budget=2, **shared),
-        Experiment(variant="sam", paper_error=sam, rho=rho, **shared),
+        Experiment(variant="sgd", paper_error=plain, **settings),
+        Experiment(variant="sgd-2x", paper_error=plain, budget=2, **settings),
+        Experiment(
+            variant="sam", paper_error=sam, sam={"rho": rho}, **settings
+        ),
     ]
 
 
 def _cifar() -> list[Experiment]:
-    found = []
+    experiments = []
     for dataset, recipe, *errors, rho in _rows(_CIFAR):
-        settings = _RECIPES[recipe]
+        network, epochs, rate, decay = _RECIPES[recipe]
         if (dataset, recipe) == ("cifar100", "shake-drop"):
-            settings = {**settings, "learning_rate": 0.05}
+            rate = 0.05
         for k, augmentation in enumerate(("basic", "cutout", "auto_augment")):
-            plain, sam = errors[2 * k : 2 * k + 2]
-            found += _pair(
-                f"{dataset}-{augmentation}-{recipe}",
-                plain,
-                sam,
+            experiments += _pair(
+                errors[2 * k : 2 * k + 2],
                 float(rho),
+                task=f"{dataset}-{augmentation}-{recipe}",
                 table="1",
+                hardware="8 V100",
                 dataset=dataset,
                 augmentation=augmentation,
-                **settings,
+                network=network,
+                epochs=epochs,
+                learning_rate=rate,
+                weight_decay=decay,
             )
-    return found
+    return experiments
 
 
 def _digits_and_clothes() -> list[Experiment]:
-    found = []
-    for dataset, name, augmentation, plain, sam, rho in _rows(
-        _DIGITS_AND_CLOTHES
-    ):
+    experiments = []
+    for dataset, name, augmentation, *errors, rho in _rows(_DIGITS_AND_CLOTHES):
         is_svhn = dataset == "svhn_cropped"
-        found += _pair(
-            f"{dataset}-{augmentation}-{name}",
-            plain,
-            sam,
+        is_shaken = name == "shake-shake"
+        experiments += _pair(
+            errors,
             float(rho),
+            task=f"{dataset}-{augmentation}-{name}",
             table="5",
             dataset=dataset,
             augmentation=augmentation,
             train_split="train+extra" if is_svhn else "train",
-            network=name.replace("-28-10", "").replace("-", "_")
-            if name == "shake-shake"
-            else "wide_resnet",
+            network="shake_shake" if is_shaken else "wide_resnet",
             learning_rate=0.01 if is_svhn else 0.1,
-            weight_decay=5e-4,
         )
-    return found
+    return experiments
 
 
 def _imagenet() -> list[Experiment]:
-    found = []
-    for network, epochs, plain, sam in _rows(_IMAGENET):
-        found += _pair(
-            f"imagenet-{network.lower()}-{epochs}",
-            plain,
-            sam,
+    experiments = []
+    for network, epochs, *errors in _rows(_IMAGENET):
+        experiments += _pair(
+            errors,
             0.05,
+            task=f"imagenet-{network.lower()}-{epochs}",
             table="2",
+            hardware="32 TPUv3 cores",
             source="tfds_files",
             dataset="imagenet2012",
             test_split="validation",
@@ -203,7 +167,6 @@ def _imagenet() -> list[Experiment]:
             network=network,
             epochs=int(epochs),
             batch_size=4096,
-            num_microbatches=1,
             learning_rate=1.0,
             nesterov=False,
             weight_decay=1e-4,
@@ -211,59 +174,57 @@ def _imagenet() -> list[Experiment]:
             label_smoothing=0.1,
             workers=16,
         )
-    return found
+    return experiments
 
 
 def _fine_tuning() -> list[Experiment]:
-    found = []
+    experiments = []
     for task, dataset, *errors in _rows(_FINE_TUNING):
-        source = "folder" if dataset == "folder" else "tfds_files"
-        for name, weights, size, batch_size, rate, (plain, sam) in (
-            ("b7", "imagenet", 600, 1024, 0.016, errors[:2]),
-            ("l2", "efficientnet_l2.keras", 475, 512, 0.008, errors[2:]),
+        is_imagenet = task == "imagenet"
+        epochs = round(_STEPS * 1024 / sources.SIZES[dataset][0])
+        for name, weights, size, batch_size, rate, cores, own_errors in (
+            ("b7", "imagenet", 600, 1024, 0.016, 64, errors[:2]),
+            ("l2", "efficientnet_l2.keras", 475, 512, 0.008, 128, errors[2:]),
         ):
-            steps = _STEPS * 1024 / batch_size
-            epochs = round(steps * batch_size / _NUM_TRAIN[task])
-            found += _pair(
-                f"finetune-{task}-{name}",
-                plain,
-                sam,
+            experiments += _pair(
+                own_errors,
                 0.05,
+                task=f"finetune-{task}-{name}",
                 table="3",
-                source=source,
+                hardware=f"{cores} TPUv3 cores",
+                source="folder" if dataset in _IN_FOLDERS else "tfds_files",
                 dataset=dataset,
-                test_split="validation" if task == "imagenet" else "test",
+                test_split="validation" if is_imagenet else "test",
                 image_size=size,
                 standardize="none",
                 augmentation="auto_augment" if "cifar" in task else "none",
                 network="EfficientNetB7",
                 weights=weights,
-                epochs=10 if task == "imagenet" else max(1, epochs),
+                epochs=10 if is_imagenet else max(1, epochs),
                 batch_size=batch_size,
-                learning_rate=0.1 if task == "imagenet" else rate,
+                learning_rate=0.1 if is_imagenet else rate,
                 weight_decay=1e-5,
                 clipnorm=0.0,
                 workers=16,
             )
-    return found
+    return experiments
 
 
 def _label_noise() -> list[Experiment]:
-    found = []
+    experiments = []
     for percent, plain, mixup, boot_mixup, sam, boot_sam, rho in [
         ["0", "", "", "", "", "", "0.1"],
         *_rows(_LABEL_NOISE),
     ]:
+        radius = float(rho)
         shared: dict[str, Any] = {
-            "row": f"label-noise-{percent}",
+            "task": f"label-noise-{percent}",
             "table": "4",
             "label_noise": int(percent) / 100,
             "network": "resnet",
         }
-        radius = float(rho)
-        found += _pair(shared.pop("row"), plain, sam, radius, **shared)
-        shared["row"] = f"label-noise-{percent}"
-        found += [
+        experiments += _pair([plain, sam], radius, **shared)
+        experiments += [
             Experiment(variant=variant, paper_error=error, **shared, **own)
             for variant, error, own in (
                 ("mixup", mixup, {"mixup": 1.0}),
@@ -273,34 +234,34 @@ def _label_noise() -> list[Experiment]:
                     boot_mixup,
                     {"bootstrap": True, "mixup": 1.0},
                 ),
-                ("bootstrap-sam", boot_sam, {"bootstrap": True, "rho": radius}),
+                (
+                    "bootstrap-sam",
+                    boot_sam,
+                    {"bootstrap": True, "sam": {"rho": radius}},
+                ),
             )
         ]
-    return found
+    return experiments
 
 
 def _m_sharpness() -> list[Experiment]:
     """Return the paper's figure 4 on one device: parts of a batch, radii."""
-    return [
-        Experiment(
-            row="m-sharpness",
-            variant=f"parts-{parts}-rho-{rho}",
-            table="figure 4",
-            network="resnet",
-            depth=20,
-            rho=rho,
-            num_microbatches=parts,
-        )
+    variants = {
+        f"parts-{parts}-rho-{rho}": {"rho": rho, "num_microbatches": parts}
         for parts in (1, 2, 4, 8)
         for rho in (0.02, 0.05, 0.1, 0.15, 0.3)
-    ] + [
+    }
+    variants["sgd"] = {"rho": 0.0, "num_microbatches": 1}
+    return [
         Experiment(
-            row="m-sharpness",
-            variant="sgd",
+            task="m-sharpness",
+            variant=variant,
+            sam=sam,
             table="figure 4",
             network="resnet",
             depth=20,
         )
+        for variant, sam in variants.items()
     ]
 
 

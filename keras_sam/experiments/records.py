@@ -22,17 +22,7 @@ Record = dict[str, Any]
 def make(
     experiment: Experiment, seed: int, metrics: dict[str, Any], command: str
 ) -> Record:
-    """Return the record of a run.
-
-    Args:
-        experiment: `Experiment`.
-        seed: Integer.
-        metrics: What `run.train` returned.
-        command: What was typed.
-
-    Returns:
-        Dictionary that JSON can hold.
-    """
+    """Return the record of a run, a dictionary that JSON can hold."""
     backend = keras.backend.backend()
     return {
         "name": experiment.name,
@@ -61,29 +51,13 @@ def make(
 
 
 def digest(experiment: Experiment, seed: int) -> str:
-    """Return a short name for a run: equal for equal settings and seed.
-
-    Args:
-        experiment: `Experiment`.
-        seed: Integer.
-
-    Returns:
-        String.
-    """
+    """Return a short name for a run: equal for equal settings and seed."""
     text = json.dumps([experiment.settings(), seed], sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-seed-{seed}"
 
 
 def finished(records: list[Record], experiment: Experiment) -> set[int]:
-    """Return the seeds for which an experiment has a record.
-
-    Args:
-        records: List of records.
-        experiment: `Experiment`.
-
-    Returns:
-        Set of integers.
-    """
+    """Return the seeds for which an experiment has a record."""
     settings = experiment.settings()
     return {r["seed"] for r in records if r["settings"] == settings}
 
@@ -92,12 +66,6 @@ def read(file: Path) -> list[Record]:
     """Return the records of a file, none if there is no file.
 
     A line that was cut off when a run was killed is left out.
-
-    Args:
-        file: Path.
-
-    Returns:
-        List of records.
     """
     if not file.exists():
         return []
@@ -106,12 +74,7 @@ def read(file: Path) -> list[Record]:
 
 
 def append(file: Path, record: Record) -> None:
-    """Add a record to a file.
-
-    Args:
-        file: Path.
-        record: Dictionary.
-    """
+    """Add a record to a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists() and not file.read_text().endswith("\n"):
         whole = file.read_text().rpartition("\n")

@@ -3,11 +3,14 @@
 import math
 import re
 import statistics
+from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_sam.experiments import records
+from keras_sam.experiments import tables
+from keras_sam.experiments.config import SAM_ARGUMENTS
 from keras_sam.experiments.records import Record
 
 
@@ -21,8 +24,9 @@ def write(
     Args:
         files: JSON lines, as `run` writes them.
         folder: Where the report goes.
-        x: A setting to draw the errors over; empty to draw one line for each
-            experiment. Defaults to the latter.
+        x: A setting, or an argument of `SAMModel`, to draw the errors
+            over; empty
+            to draw one line for each experiment. Defaults to the latter.
         by: The setting of which each value is a line of the picture. Defaults
             to `"variant"`.
 
@@ -32,17 +36,18 @@ def write(
     Raises:
         ValueError: If there are no records, or no such setting.
     """
-    found = [record for file in files for record in records.read(file)]
-    if not found:
+    runs = [record for file in files for record in records.read(file)]
+    if not runs:
         names = ", ".join(map(str, files))
         raise ValueError(f"There are no records in: {names}")
-    for setting in filter(None, (x, by)):
-        if setting not in found[0]["settings"]:
+    known = [*runs[0]["settings"], *SAM_ARGUMENTS]
+    for name in filter(None, (x, by)):
+        if name not in known:
             raise ValueError(
-                f"`x` and `by` must be one of {', '.join(found[0]['settings'])}"
-                f". Received: {setting!r}"
+                f"`x` and `by` must be one of {', '.join(known)}. "
+                f"Received: {name!r}"
             )
-    groups = grouped(found)
+    groups = grouped(runs)
     text = table(groups)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(text + "\n")
@@ -50,57 +55,53 @@ def write(
     return text
 
 
-def grouped(found: Sequence[Record]) -> list[list[Record]]:
+def grouped(runs: Iterable[Record]) -> list[list[Record]]:
     """Return lists of records that differ in their seeds only.
 
-    Args:
-        found: Records.
-
-    Returns:
-        List of lists, in the order of the first of each.
+    They are in the order of the first of each.
     """
     groups: dict[str, list[Record]] = {}
-    for record in found:
+    for record in runs:
         groups.setdefault(str(record["settings"]), []).append(record)
     return list(groups.values())
 
 
+def by_name(runs: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records of each name; those of its newest settings only."""
+    return {group[0]["name"]: group for group in grouped(runs)}
+
+
+def setting(group: Sequence[Record], name: str) -> Any:
+    """Return a setting of some records, or an argument of `SAMModel`."""
+    settings = group[0]["settings"]
+    return {**SAM_ARGUMENTS, **settings, **settings["sam"]}[name]
+
+
 def table(groups: Sequence[Sequence[Record]]) -> str:
-    """Return a Markdown table, one row for each list of records.
-
-    Args:
-        groups: What `grouped` returned.
-
-    Returns:
-        String.
-    """
-    lines = [
-        "| experiment | images | epochs | network | test error, % | seeds "
-        "| paper, % |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for group in groups:
-        first = group[0]
-        settings = first["settings"]
-        lines.append(
-            f"| {first['name']} | {first['num_train']:,} "
-            f"| {settings['epochs'] * settings['budget']} "
-            f"| {settings['network']}, {first['num_weights']:,} weights "
-            f"| {spread([r['error'] for r in group])} | {len(group)} "
-            f"| {first['paper_error'] or '-'} |"
-        )
-    return "\n".join(lines)
+    """Return a Markdown table, one row for each list of records."""
+    return tables.render(
+        (
+            *("experiment", "images", "epochs", "network", "test error, %"),
+            *("seeds", "paper, %"),
+        ),
+        [
+            (
+                group[0]["name"],
+                f"{group[0]['num_train']:,}",
+                str(setting(group, "epochs") * setting(group, "budget")),
+                f"{setting(group, 'network')}, "
+                f"{group[0]['num_weights']:,} weights",
+                spread([record["error"] for record in group]),
+                str(len(group)),
+                group[0]["paper_error"] or "-",
+            )
+            for group in groups
+        ],
+    )
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return mean, standard deviation, and in brackets the range.
-
-    Args:
-        values: Numbers, at least one.
-
-    Returns:
-        String.
-    """
+    """Return mean, standard deviation, and in brackets the range."""
     mean = statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.2f}"
@@ -130,22 +131,22 @@ def _draw_lines(
     axis: Any, groups: Sequence[Sequence[Record]], x: str, by: str
 ) -> None:
     """Draw mean and range over one setting, a line for each of another."""
-    lines: dict[Any, list[Sequence[Record]]] = {}
+    lines: dict[str, list[Sequence[Record]]] = {}
     for group in groups:
-        lines.setdefault(group[0]["settings"][by], []).append(group)
+        lines.setdefault(str(setting(group, by)), []).append(group)
     for name, members in lines.items():
-        members = sorted(members, key=lambda group: group[0]["settings"][x])
-        places = [group[0]["settings"][x] for group in members]
+        members = sorted(members, key=lambda group: setting(group, x))
+        positions = [setting(group, x) for group in members]
         drawn = axis.errorbar(
-            places,
-            *_means_and_ranges(members),
+            positions,
+            *means_and_ranges(members),
             marker="o",
             capsize=2,
-            label=str(name),
+            label=name,
         )
         if any(group[0]["paper_error"] for group in members):
             axis.plot(
-                places,
+                positions,
                 _paper_errors(members),
                 color=drawn[0].get_color(),
                 label=f"{name}, the paper's",
@@ -158,7 +159,7 @@ def _draw_lines(
 
 def _draw_rows(axis: Any, groups: Sequence[Sequence[Record]]) -> None:
     """Draw one mean with its range below another."""
-    means, ranges = _means_and_ranges(groups)
+    means, ranges = means_and_ranges(groups)
     rows = range(len(groups))
     axis.errorbar(
         means, rows, xerr=ranges, fmt="o", capsize=2, label="obtained"
@@ -185,21 +186,15 @@ def _paper_errors(groups: Sequence[Sequence[Record]]) -> list[float]:
 
 
 def paper_error(printed: str) -> float:
-    """Return the number that a printed error begins with.
-
-    Args:
-        printed: String as in `Experiment.paper_error`.
-
-    Returns:
-        Float in per cent, NaN if there is no number.
-    """
-    found = re.match(r"\d+(\.\d*)?", printed)
-    return float(found[0]) if found else math.nan
+    """Return the number that `Experiment.paper_error` begins with, or NaN."""
+    number = re.match(r"\d+(\.\d*)?", printed)
+    return float(number[0]) if number else math.nan
 
 
-def _means_and_ranges(
+def means_and_ranges(
     groups: Sequence[Sequence[Record]],
 ) -> tuple[list[float], list[list[float]]]:
+    """Return mean errors, and how far the range reaches below and above."""
     errors = [[record["error"] for record in group] for group in groups]
     means = [statistics.fmean(values) for values in errors]
     below = [mean - min(values) for mean, values in zip(means, errors)]

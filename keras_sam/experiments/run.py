@@ -1,5 +1,6 @@
 """The one recipe: data, model, fit, record."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import keras_sam
 from keras_sam.backend import strategies
 from keras_sam.data.batches import ImageBatches
+from keras_sam.data.batches import standardized
 from keras_sam.data.datasets import ImageDataset
 from keras_sam.data.label_noise import symmetric_noise
 from keras_sam.experiments import logs
 from keras_sam.experiments import networks
 from keras_sam.experiments import records
 from keras_sam.experiments import sources
+from keras_sam.experiments import spectrum
 from keras_sam.experiments.augmentations import AUGMENTATIONS
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.mixing import MixedBatches
@@ -23,7 +26,11 @@ from keras_sam.experiments.mixing import bootstrapped_labels
 
 
 def run(
-    experiment: Experiment, folder: Path, command: str = "", verbose: int = 1
+    experiment: Experiment,
+    folder: Path,
+    command: str = "",
+    verbose: int = 2,
+    file: Path | None = None,
 ) -> list[records.Record]:
     """Train an experiment for each of its seeds that has no record yet.
 
@@ -31,15 +38,16 @@ def run(
 
     Args:
         experiment: `Experiment`.
-        folder: Holds `records.jsonl`, one line for each run, and a folder for
-            each run with its logs.
+        folder: Holds a folder for each run with its logs.
         command: What was typed, for the record.
-        verbose: Integer; 0 for no progress bar. Defaults to 1.
+        verbose: As for `fit`. Defaults to 2, a line for each epoch.
+        file: Of the records, a line for each run. Defaults to `records.jsonl`
+            in `folder`.
 
     Returns:
         The new records.
     """
-    file = folder / "records.jsonl"
+    file = file or folder / "records.jsonl"
     done = records.finished(records.read(file), experiment)
     missing = [seed for seed in experiment.seeds if seed not in done]
     if not missing:
@@ -47,158 +55,162 @@ def run(
     dataset = sources.load(experiment)
     new = []
     for seed in missing:
-        place = folder / experiment.name / records.digest(experiment, seed)
-        found = train(experiment, dataset, seed, place, verbose)
-        new.append(records.make(experiment, seed, found, command))
+        run_dir = folder / experiment.name / records.digest(experiment, seed)
+        metrics = Run(experiment, dataset, seed, run_dir, verbose).metrics()
+        new.append(records.make(experiment, seed, metrics, command))
         records.append(file, new[-1])
-        for leftover in (*place.rglob("*.h5"), *place.glob("*.npy")):
+        for leftover in (*run_dir.rglob("*.h5"), *run_dir.glob("*.npy")):
             leftover.unlink()
     return new
 
 
-def train(
-    experiment: Experiment,
-    dataset: ImageDataset,
-    seed: int,
-    place: Path,
-    verbose: int = 0,
-) -> dict[str, Any]:
-    """Train once and return what came out.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training.
 
-    Args:
-        experiment: `Experiment`.
-        dataset: `ImageDataset`.
-        seed: Integer: of initial weights, order, augmentation and noise.
-        place: Folder for logs and what a stopped run needs to go on.
-        verbose: Integer; 0 for no progress bar.
-
-    Returns:
-        Metrics by name; errors are in per cent.
+    The seed is that of initial weights, order, augmentation and noise;
+    `run_dir` has the logs and what a stopped run needs to go on.
     """
-    start = time.perf_counter()
-    place.mkdir(parents=True, exist_ok=True)
-    labels = dataset.train[1]
-    if experiment.label_noise:
-        labels = symmetric_noise(
-            labels, experiment.label_noise, dataset.num_classes, seed
-        ).labels
-    if experiment.bootstrap:
-        labels = _bootstrapped(experiment, dataset, labels, seed, place)
-    model = _fitted(experiment, dataset, labels, seed, place, verbose)
-    error, top_5_error = _test_errors(experiment, dataset, model)
-    history = logs.read(place)
-    return {
-        "error": error,
-        "top_5_error": top_5_error,
-        "wrong_labels": 100 * float(np.mean(labels != dataset.train[1])),
-        "loss": history[-1]["loss"],
-        "train_error": 100 - 100 * history[-1]["accuracy"],
-        "sharpness": history[-1]["sharpness"],
-        "step_seconds": float(np.median([e["step_seconds"] for e in history])),
-        "seconds": time.perf_counter() - start,
-        "num_train": len(labels),
-        "num_test": len(dataset.test[1]),
-        "num_weights": model.count_params(),
-    }
 
+    experiment: Experiment
+    dataset: ImageDataset
+    seed: int
+    run_dir: Path
+    verbose: int = 0
 
-def _bootstrapped(
-    experiment: Experiment,
-    dataset: ImageDataset,
-    labels: Any,
-    seed: int,
-    place: Path,
-) -> Any:
-    """Return the labels that a network trained on `labels` predicts."""
-    file = place / "bootstrapped.npy"
-    if not file.exists():
-        images = dataset.train[0]
-        first = place / "first"
-        model = _fitted(experiment, dataset, labels, seed, first, 0)
-        statistics = sources.statistics(experiment.standardize, images)
-        made = bootstrapped_labels(
-            model, images, statistics, experiment.batch_size
+    def metrics(self) -> dict[str, Any]:
+        """Return metrics after training, by name; errors are in per cent."""
+        start = time.perf_counter()
+        labels = self._labels()
+        model = self._fitted(labels)
+        error, top_5_error = self._test_errors(model)
+        history = logs.read(self.run_dir)
+        clean = self.dataset.train[1]
+        return {
+            "error": error,
+            "top_5_error": top_5_error,
+            "wrong_labels": 100 * float(np.mean(labels != clean)),
+            "loss": history[-1]["loss"],
+            "train_error": 100 - 100 * history[-1]["accuracy"],
+            "sharpness": history[-1]["sharpness"],
+            "step_seconds": float(
+                np.median([epoch["step_seconds"] for epoch in history])
+            ),
+            "seconds": time.perf_counter() - start,
+            "num_train": len(labels),
+            "num_test": len(self.dataset.test[1]),
+            "num_weights": model.count_params(),
+            **spectrum.read(self.run_dir, self.experiment.spectrum),
+        }
+
+    def _labels(self) -> Any:
+        """Return the labels to train on, wrong ones among them."""
+        labels = self.dataset.train[1]
+        if self.experiment.label_noise:
+            labels = symmetric_noise(
+                labels,
+                self.experiment.label_noise,
+                self.dataset.num_classes,
+                self.seed,
+                self.experiment.include_own,
+            ).labels
+        return (
+            self._bootstrapped(labels) if self.experiment.bootstrap else labels
         )
-        written = file.with_suffix(".part.npy")
-        np.save(written, made)
-        written.rename(file)
-    return np.load(file)
 
+    def _bootstrapped(self, labels: Any) -> Any:
+        """Return the labels that a network trained on `labels` predicts."""
+        file = self.run_dir / "bootstrapped.npy"
+        if not file.exists():
+            images = self.dataset.train[0]
+            first = dataclasses.replace(
+                self, run_dir=self.run_dir / "first", verbose=0
+            )
+            model = first._fitted(labels)
+            statistics = sources.statistics(self.experiment.standardize, images)
+            made = bootstrapped_labels(
+                model, images, statistics, self.experiment.batch_size
+            )
+            written = file.with_suffix(".part.npy")
+            np.save(written, made)
+            written.rename(file)
+        return np.load(file)
 
-def _fitted(
-    experiment: Experiment,
-    dataset: ImageDataset,
-    labels: Any,
-    seed: int,
-    place: Path,
-    verbose: int,
-) -> keras.Model:
-    """Return the network after the last epoch."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    one_hot = np.eye(dataset.num_classes, dtype="float32")[labels]
-    epochs = experiment.epochs * experiment.budget
-    with strategies.scope(experiment.strategy):
-        steps = -(-len(labels) // experiment.batch_size)
-        model = compiled(experiment, dataset, epochs * steps)
-        epoch = logs.restore(model, place)
-        data = batches(experiment, dataset.train[0], one_hot, seed, epoch)
-        # `fit` would draw batches to build the model; see `ImageBatches`.
-        model.test_on_batch(*data[0])
-        model.fit(
-            data,
-            epochs=epochs,
-            initial_epoch=epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=logs.callbacks(place, epoch, epochs, verbose),
+    def _fitted(self, labels: Any) -> keras.Model:
+        """Return the network after the last epoch."""
+        experiment = self.experiment
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(self.seed)
+        with strategies.scope(experiment.strategy):
+            steps = -(-len(labels) // experiment.batch_size)
+            num_steps = experiment.num_epochs * steps
+            model = compiled(experiment, self.dataset, num_steps)
+            epoch = logs.restore(model, self.run_dir)
+            data = batches(experiment, self.dataset, labels, self.seed, epoch)
+            # `fit` would draw batches to build the model; see `ImageBatches`.
+            model.test_on_batch(*data[0])
+            model.fit(
+                data,
+                epochs=experiment.num_epochs,
+                initial_epoch=epoch,
+                shuffle=False,
+                verbose=self.verbose,
+                callbacks=[
+                    *self._spectrum_logs(labels),
+                    *logs.callbacks(self.run_dir),
+                ],
+            )
+        return model
+
+    def _spectrum_logs(self, labels: Any) -> list[keras.callbacks.Callback]:
+        epochs = self.experiment.spectrum
+        if not epochs:
+            return []
+        images = self.dataset.train[0]
+        statistics = sources.statistics(self.experiment.standardize, images)
+        x = standardized(images[:1000], statistics)
+        y = _one_hot(self.dataset, labels[:1000])
+        return [spectrum.SpectrumLog(self.run_dir, epochs, x, y)]
+
+    def _test_errors(self, model: keras.Model) -> tuple[float, float]:
+        """Return the errors on the test images in per cent, top 1 and top 5."""
+        images, labels = self.dataset.test
+        data = ImageBatches(
+            images,
+            _one_hot(self.dataset, labels),
+            self.experiment.batch_size,
+            statistics=sources.statistics(
+                self.experiment.standardize, self.dataset.train[0]
+            ),
+            workers=self.experiment.workers,
         )
-    return model
+        metrics = model.evaluate(data, verbose=0, return_dict=True)
+        return 100 - 100 * metrics["accuracy"], 100 - 100 * metrics["top_5"]
 
 
 def compiled(
     experiment: Experiment, dataset: ImageDataset, num_steps: int
 ) -> keras.Model:
-    """Return the network, ready to be trained.
+    """Return the network, ready to be trained, as a model that gives logits.
 
-    Args:
-        experiment: `Experiment`.
-        dataset: `ImageDataset`.
-        num_steps: Integer, the steps after which the learning rate is 0.
-
-    Returns:
-        `SAMModel` that gives logits.
+    After `num_steps` a learning rate that decays is 0.
     """
-    shape = dataset.train[0].shape[1:]
-    if experiment.weights:
-        backbone = networks.pretrained(
-            experiment.network, experiment.weights, shape
-        )
-        network = networks.fine_tuned(backbone, dataset.num_classes)
-    else:
-        network = networks.build(
-            experiment.network,
-            experiment.depth,
-            experiment.width,
-            dataset.num_classes,
-            shape,
-        )
-    penalty = keras.regularizers.L2(experiment.weight_decay / 2)
+    network = networks.of(experiment, dataset)
+    decay = experiment.weight_decay
+    is_in_loss = decay and not experiment.decoupled
+    penalty = keras.regularizers.L2(decay / 2) if is_in_loss else None
     for variable in network.trainable_variables:
-        variable.regularizer = penalty if experiment.weight_decay else None
-    model = keras_sam.SAMModel.from_model(
-        network,
-        method=experiment.method,
-        rho=experiment.rho,
-        num_microbatches=experiment.num_microbatches,
-    )
+        variable.regularizer = penalty
+    rate: Any = experiment.learning_rate
+    if experiment.cosine_decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    model = keras_sam.SAMModel.from_model(network, **experiment.sam)
     model.compile(
         keras.optimizers.SGD(
-            keras.optimizers.schedules.CosineDecay(
-                experiment.learning_rate, num_steps
-            ),
+            rate,
             experiment.momentum,
             experiment.nesterov,
+            weight_decay=None if is_in_loss else decay or None,
             global_clipnorm=experiment.clipnorm or None,
         ),
         keras.losses.CategoricalCrossentropy(
@@ -217,25 +229,21 @@ def compiled(
 
 
 def batches(
-    experiment: Experiment, images: Any, labels: Any, seed: int, epoch: int
+    experiment: Experiment,
+    dataset: ImageDataset,
+    labels: Any,
+    seed: int = 0,
+    epoch: int = 0,
 ) -> ImageBatches:
-    """Return the batches that a network is trained on.
+    """Return the batches that a network is trained on, from an epoch on.
 
-    Args:
-        experiment: `Experiment`.
-        images: Array of bytes of shape `(num_images, height, width,
-            channels)`.
-        labels: Array of shape `(num_images, num_classes)`.
-        seed: Integer.
-        epoch: Integer, the epoch to begin with.
-
-    Returns:
-        `ImageBatches`.
+    `labels` are the classes of the training images, wrong ones among them.
     """
+    images = dataset.train[0]
     changes, final_changes = AUGMENTATIONS[experiment.augmentation]
     arguments: dict[str, Any] = {
         "images": images,
-        "labels": labels,
+        "labels": _one_hot(dataset, labels),
         "batch_size": experiment.batch_size,
         "changes": changes,
         "statistics": sources.statistics(experiment.standardize, images),
@@ -249,17 +257,5 @@ def batches(
     return ImageBatches(**arguments)
 
 
-def _test_errors(
-    experiment: Experiment, dataset: ImageDataset, model: keras.Model
-) -> tuple[float, float]:
-    """Return the errors on the test images in per cent, top 1 and top 5."""
-    images, labels = dataset.test
-    batches = ImageBatches(
-        images,
-        np.eye(dataset.num_classes, dtype="float32")[labels],
-        experiment.batch_size,
-        statistics=sources.statistics(experiment.standardize, dataset.train[0]),
-        workers=experiment.workers,
-    )
-    found = model.evaluate(batches, verbose=0, return_dict=True)
-    return 100 - 100 * found["accuracy"], 100 - 100 * found["top_5"]
+def _one_hot(dataset: ImageDataset, labels: Any) -> Any:
+    return np.eye(dataset.num_classes, dtype="float32")[labels]

@@ -13,10 +13,28 @@ SOURCES = ("tfds", "tfds_files", "strips", "folder", "digits")
 when they are needed; the others are the functions of `keras_sam.data`.
 """
 
-STATISTICS = ("own", "imagenet", "none")
+STATISTICS = ("own", "imagenet", "unit", "none")
 """Whether channels are standardized by mean and deviation of the training
-images, by those of ImageNet, or left in [0, 255], for networks that scale them
-themselves.
+images, by those of ImageNet, scaled to [0, 1], or left in [0, 255], for
+networks that scale them themselves.
+"""
+
+SIZES = {
+    "cifar10": (50_000, 32, 3, 10),
+    "cifar100": (50_000, 32, 3, 100),
+    "svhn_cropped": (604_388, 32, 3, 10),
+    "fashion_mnist": (60_000, 28, 1, 10),
+    "digits": (1347, 8, 1, 10),
+    "imagenet2012": (1_281_167, 0, 3, 1000),
+    "aircraft": (6667, 0, 3, 100),
+    "birdsnap": (47_386, 0, 3, 500),
+    "cars196": (8144, 0, 3, 196),
+    "food101": (75_750, 0, 3, 101),
+    "oxford_flowers102": (2040, 0, 3, 102),
+    "oxford_iiit_pet": (3680, 0, 3, 37),
+}
+"""Of data sets: training images, height and width (0 where images differ),
+channels, classes.
 """
 
 _IMAGENET = (
@@ -26,59 +44,41 @@ _IMAGENET = (
 
 
 def load(experiment: Any) -> ImageDataset:
-    """Return the images of an experiment.
-
-    Args:
-        experiment: `Experiment`.
-
-    Returns:
-        `ImageDataset`.
-
-    Raises:
-        ValueError: If the data are not there.
-    """
+    """Return the images of an experiment."""
     size = (experiment.image_size, experiment.image_size)
     splits = (experiment.train_split, experiment.test_split)
     folder = experiment.folder or None
     if experiment.source == "digits":
-        found = data.digits()
+        dataset = data.digits()
     elif experiment.source == "tfds":
-        found = data.from_tfds(experiment.dataset, folder, splits)
+        dataset = data.from_tfds(experiment.dataset, folder, splits)
     elif experiment.source == "tfds_files":
-        found = data.from_tfds_files(experiment.dataset, size, folder, splits)
+        dataset = data.from_tfds_files(experiment.dataset, size, folder, splits)
     elif experiment.source == "strips":
-        found = data.from_strips(experiment.folder)
+        dataset = data.from_strips(experiment.folder)
     else:
-        found = data.from_folder(experiment.folder, size)
+        dataset = data.from_folder(experiment.folder, size)
     if experiment.num_train or experiment.num_test:
-        found = found.subset(
-            experiment.num_train or len(found.train[1]),
-            experiment.num_test or len(found.test[1]),
+        dataset = dataset.subset(
+            experiment.num_train or len(dataset.train[1]),
+            experiment.num_test or len(dataset.test[1]),
         )
-    if experiment.image_size not in (0, found.train[0].shape[1]):
-        found = _scaled(found, size)
-    return found
+    if experiment.image_size not in (0, dataset.train[0].shape[1]):
+        dataset = _scaled(dataset, size)
+    return dataset
 
 
 def statistics(name: str, images: Any) -> tuple[Any, Any]:
-    """Return the mean and deviation that images are standardized by.
-
-    Args:
-        name: One of `STATISTICS`.
-        images: Those for training.
-
-    Returns:
-        Two arrays of shape `(channels,)`.
-    """
+    """Return mean and deviation of each channel, by a name in `STATISTICS`."""
     if name == "own":
         return data.channel_statistics(images)
     if name == "imagenet":
         return _IMAGENET
-    channels = images.shape[-1]
-    return np.zeros(channels, "float32"), np.ones(channels, "float32")
+    channel = np.ones(images.shape[-1], "float32")
+    return 0 * channel, 255 * channel if name == "unit" else channel
 
 
-def _scaled(found: ImageDataset, size: tuple[int, int]) -> ImageDataset:
+def _scaled(dataset: ImageDataset, size: tuple[int, int]) -> ImageDataset:
     from PIL import Image
 
     def scaled(images: Any) -> Any:
@@ -90,7 +90,7 @@ def _scaled(found: ImageDataset, size: tuple[int, int]) -> ImageDataset:
         ]).reshape(shape)
 
     return dataclasses.replace(
-        found,
-        train=(scaled(found.train[0]), found.train[1]),
-        test=(scaled(found.test[0]), found.test[1]),
+        dataset,
+        train=(scaled(dataset.train[0]), dataset.train[1]),
+        test=(scaled(dataset.test[0]), dataset.test[1]),
     )

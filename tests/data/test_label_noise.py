@@ -36,6 +36,14 @@ def test_symmetric_noise_draws_every_other_class_alike():
     assert abs(counts[1:] - 5000 / 9).max() < 5 * 22.3
 
 
+def test_symmetric_noise_of_all_classes_leaves_a_share_right():
+    noisy, is_wrong = data.symmetric_noise(LABELS, 1.0, 10, include_own=True)
+    np.testing.assert_array_equal(noisy != LABELS, is_wrong)
+    counts = np.bincount((noisy - LABELS) % 10, minlength=10)
+    # 5,000 draws of ten classes: 500 each, with a deviation of 21.
+    assert abs(counts - 500).max() < 5 * 21.2
+
+
 def test_asymmetric_noise_changes_only_classes_that_are_confused():
     noisy, is_wrong = data.asymmetric_noise(
         LABELS, 0.4, data.CIFAR10_CONFUSIONS

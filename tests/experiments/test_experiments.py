@@ -1,20 +1,31 @@
 """The runner: settings, records, and going on after a kill."""
 
+import dataclasses
 import importlib.util
 import json
+import math
+import sys
 
 import keras
 import numpy as np
 import pytest
 
 from keras_sam import data
+from keras_sam import methods
+from keras_sam import schedules
 from keras_sam.experiments import EXPERIMENTS
+from keras_sam.experiments import Experiment
 from keras_sam.experiments import logs
+from keras_sam.experiments import recipe
 from keras_sam.experiments import records
 from keras_sam.experiments import run
+from keras_sam.experiments import sources
+from keras_sam.experiments import tables
 from keras_sam.experiments.__main__ import main
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
+from keras_sam.experiments.run import compiled
+from keras_sam.settings import Settings
 
 DIGITS = ("source=digits", "augmentation=small_crop", "batch_size=4")
 
@@ -25,10 +36,10 @@ def tiny(name, *settings):
 
 
 def test_every_row_of_the_papers_tables_is_there_with_its_number():
-    rows = {}
+    tasks = {}
     for experiment in EXPERIMENTS.values():
-        rows.setdefault(experiment.table, set()).add(experiment.row)
-    numbers = {table: len(names) for table, names in rows.items()}
+        tasks.setdefault(experiment.table, set()).add(experiment.task)
+    numbers = {table: len(names) for table, names in tasks.items()}
     # Label noise: four rows of the paper and one without noise.
     assert numbers == {
         "1": 30, "2": 9, "3": 18, "4": 5, "5": 8, "figure 4": 1,
@@ -37,14 +48,22 @@ def test_every_row_of_the_papers_tables_is_there_with_its_number():
     assert EXPERIMENTS["label-noise-60/sgd"].paper_error == "51.8"
     name = "cifar100-auto_augment-shake-drop/sam"
     assert EXPERIMENTS[name].paper_error == "10.3±.1"
-    assert EXPERIMENTS[name].rho == 0.05
+    assert EXPERIMENTS[name].sam == {"rho": 0.05}
 
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("rhoo=1", r"no setting `rhoo`\. It has row, .*rho"),
-        ("rho=big", "`rho` must be a number.*'rho=big'"),
+        ("rhoo=1", r"no setting `rhoo`\. It has task, .*, method, rho"),
+        ("sam={}", r"no setting `sam`"),
+        ("rho=big", "`rho` must be a finite number.*rho='big'"),
+        ("method=samm", "`method` must be .*'samm'"),
+        ("num_microbatches=0", "`num_microbatches` must be an integer >= 1"),
+        ("mixup=big", "`mixup` must be a number.*'mixup=big'"),
+        ("mixup=true", "`mixup` must be a number.*'mixup=true'"),
+        ("spectrum=1,201", "`spectrum` must be epochs from 1 to 1"),
+        ("seeds=1,b", "`seeds` must be integers with commas.*'seeds=1,b'"),
+        ("seeds=1.5,2", "`seeds` must be integers with commas"),
         ("epochs=1.5", "`epochs` must be an integer"),
         ("epochs=0", "`epochs` must be finite and at least 1"),
         ("bootstrap=maybe", "`bootstrap` must be `true` or `false`"),
@@ -63,14 +82,46 @@ def test_settings_are_read_by_their_types():
         "bootstrap=True",
         "rho=0.2",
         "epochs=7",
+        "mixup=1",
         "folder=a=b",
+        "dataset=1",
+        "num_microbatches=4",
+        "method=asam",
     ])
     assert experiment.seeds == (3, 5)
     assert experiment.nesterov is False
     assert experiment.bootstrap is True
-    assert experiment.rho == 0.2
+    assert experiment.sam == {
+        "rho": 0.2,
+        "num_microbatches": 4,
+        "method": "asam",
+    }
+    assert type(experiment.mixup) is float
+    assert experiment.dataset == "1"
+    assert experiment.with_settings(["seeds=7"]).seeds == (7,)
     assert experiment.epochs == 7
     assert experiment.folder == "a=b"
+
+
+def test_an_unknown_argument_of_the_model_is_refused_by_name():
+    with pytest.raises(ValueError, match=r'`sam` .*"method", "rho".*rhoo'):
+        Experiment(task="a", variant="b", sam={"rhoo": 1})
+
+
+def test_settings_hold_methods_and_schedules_as_json():
+    settings = Experiment(
+        task="a",
+        variant="b",
+        sam={
+            "method": methods.GSAM(alpha=0.3),
+            "rho": schedules.Periodic(2, 0.1),
+        },
+    ).settings()
+    again = json.loads(json.dumps(settings))
+    assert again == settings
+    same = Experiment(task="a", variant="b", sam=again["sam"])
+    assert same.settings() == settings
+    assert Settings(**same.sam).method == methods.GSAM(alpha=0.3)
 
 
 def test_records_count_for_the_same_settings_only():
@@ -78,7 +129,7 @@ def test_records_count_for_the_same_settings_only():
     settings = json.loads(json.dumps(experiment.settings()))
     found = [
         {"seed": 1, "settings": settings},
-        {"seed": 2, "settings": {**settings, "rho": 0.2}},
+        {"seed": 2, "settings": {**settings, "sam": {"rho": 0.2}}},
         {"seed": 3, "settings": settings},
     ]
     elsewhere = experiment.with_settings(["folder=there", "workers=8"])
@@ -98,6 +149,9 @@ def test_command_line_names_what_is_wrong(capsys):
     with pytest.raises(SystemExit):
         main(["nothing"])
     assert "no such experiment" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["show"])
+    assert "`show` needs a name" in capsys.readouterr().err
 
 
 def test_list_has_the_papers_number(capsys):
@@ -122,7 +176,7 @@ def test_a_run_leaves_a_record_and_is_not_repeated(tmp_path, capsys):
     is_installed = all(map(importlib.util.find_spec, packages))
     assert bool(list(tmp_path.rglob("events.out.*"))) == is_installed
     main(["report", "--smoke", "--folder", str(tmp_path)])
-    assert "| 6.6 |" in capsys.readouterr().out
+    assert "| 6.6 " in capsys.readouterr().out
     assert (
         (tmp_path / "smoke" / "report.png").read_bytes().startswith(b"\x89PNG")
     )
@@ -132,13 +186,17 @@ class Killed(Exception):
     """What stops a run in a test."""
 
 
-def test_a_killed_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("num_saved", [1, 2])
+def test_a_killed_run_ends_as_one_that_was_not(
+    num_saved, tmp_path, monkeypatch
+):
     experiment = tiny("label-noise-40/sam", "epochs=3")
     [whole] = run(experiment, tmp_path / "whole", verbose=0)
 
     class Kill(logs.Checkpoint):
         def on_epoch_end(self, epoch, logs=None):
-            super().on_epoch_end(epoch, logs)
+            if epoch < num_saved:
+                super().on_epoch_end(epoch, logs)
             if epoch == 1:
                 raise Killed
 
@@ -147,15 +205,151 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             run(experiment, tmp_path / "killed", verbose=0)
     # A mark on the lines of the epochs that are not to be done again.
-    place = next((tmp_path / "killed").rglob("epochs.jsonl"))
-    entries = [{**json.loads(line), "kept": 1} for line in place.open()]
-    place.write_text("".join(json.dumps(e) + "\n" for e in entries))
+    log = next((tmp_path / "killed").rglob("epochs.csv"))
+    header, *rows = log.read_text().splitlines()
+    marked = [row.replace("NA", "nan") for row in rows]
+    log.write_text("\n".join([header, *marked]) + "\n")
     [resumed] = run(experiment, tmp_path / "killed", verbose=0)
-    entries = [json.loads(line) for line in place.open()]
-    assert [e["epoch"] for e in entries] == [1, 2, 3]
-    assert ["kept" in e for e in entries] == [True, True, False]
+    rows = log.read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["0", "1", "2"]
+    assert ["nan" in row for row in rows] == [k < num_saved for k in range(3)]
     # The same sums on the same machine; a step later they would differ by 1e-2.
     assert resumed["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+
+
+def test_spectrum_is_measured_when_asked_and_survives_a_kill(
+    tmp_path, monkeypatch
+):
+    experiment = tiny(
+        *("label-noise-40/sam", "network=mlp", "depth=1", "width=4"),
+        *("epochs=3", "spectrum=1,3"),
+    )
+    [whole] = run(experiment, tmp_path / "whole", verbose=0)
+    assert list(whole["eigenvalues"]) == ["1", "3"]
+    first, last = whole["eigenvalues"].values()
+    assert len(first) == len(last) == 5
+    assert first != last
+    assert whole["converged"] is True
+    step = np.diff(whole["grid"])[0]
+    # A sum over 200 points of which some are beyond the last eigenvalue.
+    assert np.sum(whole["density"]) * step == pytest.approx(1, abs=0.05)
+
+    def stop(self, epoch, logs=None):
+        keep(self, epoch, logs)
+        raise Killed
+
+    keep = logs.Checkpoint.on_epoch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.Checkpoint, "on_epoch_end", stop)
+        with pytest.raises(Killed):
+            run(experiment, tmp_path / "killed", verbose=0)
+    [resumed] = run(experiment, tmp_path / "killed", verbose=0)
+    # The same sums on the same machine; an epoch changes them by 1e-2.
+    for epoch, values in whole["eigenvalues"].items():
+        assert resumed["eigenvalues"][epoch] == pytest.approx(values, rel=1e-4)
+
+
+def compiled_network(*settings):
+    experiment = tiny("label-noise-40/sam", *settings)
+    return compiled(experiment, sources.load(experiment), 10)
+
+
+def test_weight_decay_is_in_the_loss_or_in_the_optimizer():
+    in_loss = compiled_network("weight_decay=0.01")
+    assert in_loss.losses
+    assert in_loss.optimizer.weight_decay is None
+    decoupled = compiled_network("weight_decay=0.01", "decoupled=true")
+    assert not decoupled.losses
+    assert decoupled.optimizer.weight_decay == 0.01
+    without = compiled_network("weight_decay=0", "decoupled=true")
+    assert not without.losses
+    assert without.optimizer.weight_decay is None
+
+
+def test_learning_rate_decays_or_stays():
+    for settings, expected in (([], 0.0), (["cosine_decay=false"], 0.1)):
+        optimizer = compiled_network(*settings).optimizer
+        optimizer.iterations.assign(10)
+        assert float(optimizer.learning_rate) == pytest.approx(expected)
+
+
+def test_images_are_scaled_to_one_if_asked():
+    mean, deviation = sources.statistics("unit", np.zeros((1, 2, 2, 3)))
+    assert mean.tolist() == [0, 0, 0]
+    assert deviation.tolist() == [255, 255, 255]
+
+
+def test_a_recipe_is_shown_with_its_settings_time_and_score(capsys):
+    main(["show", "cifar10-basic-wrn-28-10-200/sam", "--set", "rho=0.1"])
+    text = " ".join(capsys.readouterr().out.replace("|", " ").split())
+    for expected in (
+        "keras_sam.experiments cifar10-basic-wrn-28-10-200/sam --set rho=0.1",
+        "dataset=cifar10",
+        "learning_rate=0.1, cosine_decay=True",
+        "SAMModel rho=0.1",
+        "epochs=200",
+        "hardware of the paper 8 V100",
+        "2.7±0.1 % (table 1 of https://arxiv.org/abs/2010.01412)",
+    ):
+        assert expected in text
+
+
+def test_each_recipe_of_a_pattern_has_its_own_command(capsys):
+    main(["show", "label-noise-0/sgd*", "--smoke"])
+    text = " ".join(capsys.readouterr().out.replace("|", " ").split())
+    assert "experiments label-noise-0/sgd --smoke" in text
+    assert "experiments label-noise-0/sgd-2x --smoke" in text
+
+
+def test_without_rich_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ImportError, match=r"pip install keras_sam\[examples\]"):
+        tables.render(["a"], [["b"]])
+
+
+def test_a_recipe_shows_every_setting():
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    shown = {name for names in recipe.GROUPS.values() for name in names}
+    apart = {"task", "variant", "sam", "table", "paper_error", "hardware"}
+    assert shown | apart == fields
+    assert not shown & apart
+
+
+# 5.2e9 multiplications an image (Wide ResNet 28-10 at 32 x 32, table 5 of its
+# paper has 5.24), and 69e6 of ResNet-32; twice for additions, three times for
+# forward and backward pass.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar10-basic-wrn-28-10-200/sgd", 5.24e9 * 2 * 3 * 200 * 50_000),
+        ("cifar10-basic-wrn-28-10-200/sgd-2x", 5.24e9 * 2 * 3 * 400 * 50_000),
+        ("cifar10-basic-wrn-28-10-200/sam", 5.24e9 * 2 * 6 * 200 * 50_000),
+        ("label-noise-40/bootstrap", 69e6 * 2 * 6 * 200 * 50_000),
+    ],
+)
+def test_operations_are_those_of_all_passes(name, expected):
+    found = recipe.num_operations(EXPERIMENTS[name])
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("finetune-cifar10-l2/sam", []),
+        ("label-noise-0/sam", ["dataset=mnist"]),
+    ],
+)
+def test_operations_of_what_is_elsewhere_are_not_known(name, settings, capsys):
+    experiment = EXPERIMENTS[name].with_settings(settings)
+    assert math.isnan(recipe.num_operations(experiment))
+    main(["show", name, "--set", "width=0", *settings])
+    assert "not known" in capsys.readouterr().out
+
+
+def test_every_hardware_and_data_set_is_known():
+    for experiment in EXPERIMENTS.values():
+        assert experiment.hardware in ("", *recipe.SPEEDS)
+        assert experiment.dataset in sources.SIZES
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path):
@@ -169,7 +363,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path):
 def test_bootstrap_trains_on_what_the_first_network_predicts(tmp_path):
     experiment = tiny("label-noise-40/bootstrap-sam")
     run(experiment, tmp_path, verbose=0)
-    assert len(list(tmp_path.rglob("epochs.jsonl"))) == 2
+    assert len(list(tmp_path.rglob("epochs.csv"))) == 2
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (5, 4, 4, 1), dtype="uint8")
     inputs = keras.Input((4, 4, 1))

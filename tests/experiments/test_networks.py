@@ -82,6 +82,20 @@ def test_pretrained_asks_keras_for_weights_without_the_last_layer(
     }
 
 
-def test_a_size_of_a_network_with_one_size_is_refused():
-    with pytest.raises(ValueError, match=r"`ResNet50` .*one size.*depth=20"):
-        networks.build("ResNet50", 20, 0, 10, (32, 32, 3))
+@pytest.mark.parametrize("name", ["ResNet50", "cnn"])
+def test_a_size_of_a_network_with_one_size_is_refused(name):
+    with pytest.raises(ValueError, match=rf"`{name}` .*one size.*depth=20"):
+        networks.build(name, 20, 0, 10, (32, 32, 3))
+
+
+# Weights of the scripts that these networks are from, counted there.
+@pytest.mark.parametrize(
+    ("name", "shape", "number"),
+    [
+        ("mlp", (8, 8, 1), 85_002),
+        ("cnn", (32, 32, 3), 73_402),
+        ("cnn_without_normalization", (32, 32, 3), 33_482),
+    ],
+)
+def test_small_network_has_its_number_of_weights(name, shape, number):
+    assert networks.build(name, 0, 0, 10, shape).count_params() == number

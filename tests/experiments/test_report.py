@@ -1,5 +1,6 @@
 """The report has what the records say, beside the paper's numbers."""
 
+import dataclasses
 import json
 import math
 import re
@@ -75,10 +76,10 @@ def test_every_number_of_the_paper_can_be_drawn():
 
 def test_table_has_a_row_for_each_setting_and_all_seeds_in_it(file, tmp_path):
     text = report.write([file], tmp_path)
-    rows = text.splitlines()[2:]
+    rows = [re.split(r" *\| *", row) for row in text.splitlines()[2:]]
     assert len(rows) == 4
-    assert "| 21.00 ± 1.41 (20.00 to 22.00) | 2 | 7.0 |" in rows[0]
-    assert rows[1].endswith("| 2 | - |")
+    assert rows[0][5:-1] == ["21.00 ± 1.41 (20.00 to 22.00)", "2", "7.0"]
+    assert rows[1][6:-1] == ["2", "-"]
     assert (tmp_path / "report.md").read_text() == text + "\n"
 
 
@@ -99,6 +100,45 @@ def test_rows_have_the_papers_number_where_there_is_one(
     assert segments.tolist() == [[20, 0], [22, 0]]
     shown = {text.get_text() for text in axis.get_legend().get_texts()}
     assert shown == {"obtained", "the paper's"}
+
+
+def test_arguments_of_the_model_can_be_drawn_over_and_by(tmp_path, figures):
+    lines = []
+    for parts in ({}, {"num_microbatches": 4}):
+        for rho in (0.2, 0.1):
+            experiment = dataclasses.replace(
+                EXPERIMENTS["m-sharpness/sgd"], sam={"rho": rho, **parts}
+            )
+            record = {
+                "name": experiment.name,
+                "paper_error": "",
+                "error": 100 * rho + len(parts),
+                "num_train": 1000,
+                "num_weights": 2000,
+                "settings": experiment.settings(),
+            }
+            lines.append(json.dumps(record) + "\n")
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(lines))
+    report.write([path], tmp_path, x="rho", by="num_microbatches")
+    [axis] = figures[0].axes
+    drawn = {
+        container.get_label(): container.lines[0].get_xydata().tolist()
+        for container in axis.containers
+    }
+    assert drawn == {
+        "1": [[0.1, 10], [0.2, 20]],
+        "4": [[0.1, 11], [0.2, 21]],
+    }
+
+
+def test_of_records_with_one_name_those_of_the_newest_settings_count(file):
+    lines = file.read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    old = [{**r, "settings": {**r["settings"], "depth": 1}} for r in found[:2]]
+    groups = report.by_name([*old, *found])
+    assert groups[found[0]["name"]] == found[:2]
+    assert len(groups) == 4
 
 
 def test_lines_have_the_papers_numbers_in_their_color(file, tmp_path, figures):

@@ -15,7 +15,7 @@ from keras_sam.experiments import networks
 from keras_sam.experiments import run
 from tests.experiments import stored
 
-# Classes of the data sets, from their papers; two in the stored folder.
+# Classes of the data sets, from their papers; two in the stored folders.
 NUM_CLASSES = {
     "cifar10": 10,
     "cifar100": 100,
@@ -26,7 +26,8 @@ NUM_CLASSES = {
     "oxford_iiit_pet": 37,
     "cars196": 196,
     "food101": 101,
-    "folder": 2,
+    "aircraft": 2,
+    "birdsnap": 2,
 }
 
 
@@ -41,9 +42,9 @@ def representatives(property_of):
 def what_is_done_with_data(tiny):
     """Return what decides on the code that runs, networks apart."""
     settings = tiny.settings()
-    for name in ("network", "row", "variant", *NUMBERS):
+    for name in ("network", "task", "variant", *NUMBERS):
         del settings[name]
-    return str(settings | {"rho": tiny.rho > 0})
+    return str(settings | {"sam": {**tiny.sam, "rho": tiny.sam["rho"] > 0}})
 
 
 NUMBERS = (
@@ -56,9 +57,7 @@ def way_of_training(tiny):
     return (
         tiny.network,
         bool(tiny.weights),
-        tiny.method,
-        tiny.rho > 0,
-        tiny.num_microbatches,
+        *({**tiny.sam, "rho": tiny.sam["rho"] > 0}.items()),
         tiny.mixup > 0,
         tiny.bootstrap,
     )
@@ -138,7 +137,7 @@ def test_every_network_is_trained_in_every_way(name, folders, tmp_path):
     [record] = run(experiment, tmp_path, verbose=0)
     assert math.isfinite(record["loss"])
     assert math.isfinite(record["sharpness"])
-    assert (record["sharpness"] != 0) == (experiment.rho > 0)
+    assert (record["sharpness"] != 0) == (experiment.sam["rho"] > 0)
 
 
 # Weights of the networks that `smoke` replaces, in millions: the table of

@@ -1,0 +1,120 @@
+"""A recipe with all its settings on one page, and how long it takes."""
+
+import math
+
+import keras
+
+from keras_sam.experiments import networks
+from keras_sam.experiments import sources
+from keras_sam.experiments import tables
+from keras_sam.experiments.config import Experiment
+
+PAPER = "https://arxiv.org/abs/2010.01412"
+
+SPEEDS = {
+    "two CPU cores": 2e10,
+    "8 V100": 8 * 5e12,
+    "32 TPUv3 cores": 32 * 2e13,
+    "64 TPUv3 cores": 64 * 2e13,
+    "128 TPUv3 cores": 128 * 2e13,
+}
+"""Operations a second: for accelerators a third of what their makers print, in
+float32 for the V100 and in bfloat16 for the TPU; for CPU cores about the best
+of `examples/records`, where small networks reach a tenth of it.
+"""
+
+GROUPS = {
+    "data": (
+        *("source", "dataset", "folder", "train_split", "test_split"),
+        *("num_train", "num_test", "image_size", "standardize", "augmentation"),
+        *("mixup", "label_noise", "include_own", "bootstrap"),
+    ),
+    "network": ("network", "depth", "width", "weights"),
+    "SGD": (
+        *("learning_rate", "cosine_decay", "momentum", "nesterov"),
+        *("weight_decay", "decoupled", "clipnorm", "label_smoothing"),
+    ),
+    "training": (
+        *("epochs", "budget", "batch_size", "seeds", "spectrum"),
+        *("jit_compile", "eager", "strategy", "workers"),
+    ),
+}
+"""The lines of a page, with the settings in them."""
+
+
+def page(experiment: Experiment, command: str) -> str:
+    """Return what has to be known to run an experiment, as a table.
+
+    Settings that are switched off are left out.
+    """
+    rows = [("command", command)]
+    for title, names in GROUPS.items():
+        values = ((name, getattr(experiment, name)) for name in names)
+        rows.append((title, ", ".join(f"{k}={v}" for k, v in values if v)))
+    sam = ", ".join(f"{name}={v!r}" for name, v in experiment.sam.items())
+    table = experiment.table
+    source = f"{'table ' * table.isdigit()}{table} of {PAPER}"
+    error = experiment.paper_error
+    rows += [
+        ("SAMModel", sam),
+        ("hardware of the paper", experiment.hardware or "not stated"),
+        ("estimated time of a run", _estimated_time(experiment)),
+        (
+            "expected test error",
+            f"{error} % ({source})" if error else "the paper prints none",
+        ),
+    ]
+    return tables.render(["", experiment.name], rows, width=80)
+
+
+def num_operations(experiment: Experiment) -> float:
+    """Return how many additions and multiplications a run takes.
+
+    Those of convolutions and dense layers, in the forward pass and twice as
+    many in the backward pass, both twice in each step of SAM. It is `nan` if
+    the network is in a file or the data set not in `sources.SIZES`.
+    """
+    is_digits = experiment.source == "digits"
+    dataset = "digits" if is_digits else experiment.dataset
+    if experiment.weights.endswith(".keras") or dataset not in sources.SIZES:
+        return math.nan
+    num_images, size, channels, num_classes = sources.SIZES[dataset]
+    size = experiment.image_size or size
+    with keras.StatelessScope():  # Weights are not allocated.
+        model = networks.build(
+            experiment.network,
+            experiment.depth,
+            experiment.width,
+            num_classes,
+            (size, size, channels),
+        )
+    products = sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+    )
+    num_examples = (experiment.num_train or num_images) * experiment.num_epochs
+    is_sharp = experiment.sam.get("rho") != 0
+    num_passes = (1 + is_sharp) * (1 + experiment.bootstrap)
+    return 2.0 * products * 3 * num_passes * num_examples
+
+
+def _estimated_time(experiment: Experiment) -> str:
+    operations = num_operations(experiment)
+    if math.isnan(operations):
+        return "not known"
+    names = {experiment.hardware or "8 V100", "two CPU cores"} & {*SPEEDS}
+    times = (
+        f"{_duration(operations / SPEEDS[n])} on {n}" for n in sorted(names)
+    )
+    return (
+        f"{operations:.1e} operations: about {', '.join(times)}; longer if "
+        "the network is small"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 1):.0f} seconds"

@@ -1,0 +1,102 @@
+"""The records in the repository belong to experiments as they are now."""
+
+import importlib
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from keras_sam.experiments import EXPERIMENTS
+from keras_sam.experiments import records
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IN_ONE_ORDER = {"order": "the same in all epochs"}
+
+
+def read(name):
+    return records.read(EXAMPLES / "records" / f"{name}.jsonl")
+
+
+def plain(experiment):
+    return json.loads(json.dumps(experiment.settings()))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Return a function that imports an example."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("label_noise", 60), ("m_sharpness", 105)]
+)
+def test_recorded_command_has_the_recorded_settings(name, number):
+    found = read(name)
+    assert len(found) == number
+    for record in found:
+        words = shlex.split(record["command"])
+        start = words.index("--set") + 1
+        assignments = [word for word in words[start:] if "=" in word]
+        experiment = EXPERIMENTS[record["name"]].with_settings(assignments)
+        assert record["seed"] in experiment.seeds
+        assert record["settings"] == plain(experiment)
+
+
+def test_records_of_the_frontier_are_those_of_its_entries(script):
+    entries = {e.name: e for e in script("frontier").EXPERIMENTS}
+    found = read("frontier")
+    # 23 entries on CIFAR-10 and 27 on the digits, three seeds of each.
+    assert len(found) == len(entries) * 3 == 150
+    for record in found:
+        entry = entries[record["name"]]
+        if entry.source != "digits":
+            settings = plain(entry.with_settings(["source=strips"]))
+            assert record["settings"] == settings | IN_ONE_ORDER
+        else:
+            assert record["settings"] == plain(entry)
+            # Not to be trained again.
+            assert record["seed"] in records.finished(found, entry)
+
+
+def test_records_of_figure_3_are_those_of_its_settings(script):
+    figure_3 = script("figure_3")
+    found = read("figure_3")
+    assert len(found) == 118
+    for record in found:
+        task, variant = record["name"].split("/")
+        name = task.removeprefix("figure-3-")
+        settings = figure_3.SETTINGS[name]
+        entry = figure_3.experiment(name, variant, **settings)
+        expected = plain(entry.with_settings(["source=strips"]))
+        assert record["settings"] == expected | IN_ONE_ORDER
+        epochs = [str(epoch) for epoch in entry.spectrum]
+        assert list(record["eigenvalues"]) == epochs
+
+
+def test_reports_print_the_figures_of_the_readme(script, capsys, tmp_path):
+    for name, arguments in (
+        ("frontier", []),
+        ("figure_3", ["--seeds", *map(str, range(15, 55))]),
+    ):
+        output = ["--output", str(tmp_path / f"{name}.png")]
+        script(name).main([*arguments, "--report", *output])
+    printed = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in capsys.readouterr().out.splitlines()
+    ]
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    for line in (
+        ["SGD", "0.98", "37.2 (36.5 to 38.4)", "91.6 (88.0 to 93.8)"],
+        [
+            "LookSAM, rho 0.1",
+            "1.17",
+            "29.6 (27.8 to 30.7)",
+            "59.0 (47.3 to 77.6)",
+        ],
+        ["SGD", "30", "36.9 (24.2 to 59.2)", "2.28 (1.33 to 3.74)"],
+        ["SAM", "150", "0.0588 (0.0349 to 0.0874)", "1.81 (1.41 to 2.51)"],
+    ):
+        assert line in printed
+        assert line[-1] in readme
