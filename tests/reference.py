@@ -1,13 +1,10 @@
-"""Sharpness-aware training as the papers print it, in NumPy and float64.
+"""Training losses and their gradients, in NumPy and float64.
 
-Nothing is imported from `keras_sam`, and nothing is differentiated by a
-machine. All weights of a model are one flat vector, in the order of
-`model.get_weights()`. A new method is a new `Method`: three functions.
+Nothing is differentiated by a machine. All weights of a model are one flat
+vector, in the order of `model.get_weights()`.
 """
 
-import math
 from collections.abc import Callable
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -27,70 +24,6 @@ class Problem(NamedTuple):
     loss: Callable[..., float]
     gradient: Callable[..., np.ndarray]
     is_matrix: np.ndarray
-
-
-class Method(NamedTuple):
-    """What tells the methods apart.
-
-    Attributes:
-        perturb: `(gradient, weight, is_matrix, rho, state) -> (e, state)`.
-        combine: `(gradient, perturbed_gradient, state) -> (update, state)`.
-        start: `(weight) -> state`, before the first step.
-
-    `perturb` and `combine` are called for each part of a batch, in order.
-    """
-
-    perturb: Callable[..., tuple[np.ndarray, Any]]
-    combine: Callable[..., tuple[np.ndarray, Any]]
-    start: Callable[[np.ndarray], Any]
-
-
-class Step(NamedTuple):
-    """What one step leaves behind.
-
-    Attributes:
-        weight: Vector, after the step.
-        loss: The loss at w of the examples from which e was computed.
-        num_seen: How many examples these are.
-        sharpness: How much higher that loss is at w + e.
-    """
-
-    weight: np.ndarray
-    loss: float
-    num_seen: int
-    sharpness: float
-
-
-def sam(gradient, rho):
-    """Foret et al., 2021, equation 2 with p = 2."""
-    return rho * gradient / np.linalg.norm(gradient)
-
-
-def asam(gradient, weight, is_matrix, rho, eta):
-    """Kwon et al., 2021, equation 8 with p = 2 and the authors' operator T."""
-    t = np.where(is_matrix, np.abs(weight) + eta, 1.0)
-    return rho * t**2 * gradient / np.linalg.norm(t * gradient)
-
-
-def _stateless(perturbation):
-    """Return the method that follows the gradient at w + e."""
-
-    def perturb(gradient, weight, is_matrix, rho, state):
-        return perturbation(gradient, weight, is_matrix, rho), state
-
-    def combine(gradient, perturbed_gradient, state):
-        del gradient
-        return perturbed_gradient, state
-
-    return Method(perturb, combine, start=lambda weight: None)
-
-
-METHODS = {
-    "sam": _stateless(lambda g, w, is_matrix, rho: sam(g, rho)),
-    "asam": _stateless(
-        lambda g, w, is_matrix, rho: asam(g, w, is_matrix, rho, eta=0.01)
-    ),
-}
 
 
 def linear_regression(num_features):
@@ -175,64 +108,6 @@ def with_penalty(problem, factor):
         return problem.gradient(weight, *batch) + by_penalty
 
     return problem._replace(loss=loss, gradient=gradient)
-
-
-def train(
-    problem,
-    method,
-    weight,
-    batches,
-    rho,
-    learning_rate,
-    momentum=0.0,
-    num_microbatches=1,
-    ascent_fraction=1.0,
-):
-    """Train by stochastic gradient descent.
-
-    Args:
-        problem: `Problem`.
-        method: `Method`.
-        weight: Vector to start from.
-        batches: List of triples `x, y, sample_weight`.
-        rho: Number > 0.
-        learning_rate: Number.
-        momentum: Number, as in `keras.optimizers.SGD`.
-        num_microbatches: How many parts of a batch are perturbed on their own.
-        ascent_fraction: What leading part of these e is computed from.
-
-    Returns:
-        List with a `Step` for each batch.
-    """
-    state = method.start(weight)
-    velocity = np.zeros_like(weight)
-    steps = []
-    for batch in batches:
-        update = np.zeros_like(weight)
-        sharpness = 0.0
-        leading = []
-        for start, stop in parts(len(batch[0]), num_microbatches):
-            share = (stop - start) / len(batch[0])
-            size = math.ceil(ascent_fraction * (stop - start))
-            part = [array[start:stop] for array in batch]
-            first = [array[:size] for array in part]
-            leading.extend(range(start, start + size))
-
-            g = problem.gradient(weight, *first)
-            e, state = method.perturb(g, weight, problem.is_matrix, rho, state)
-            h = problem.gradient(weight + e, *part)
-            u, state = method.combine(g, h, state)
-
-            update += share * u
-            rise = problem.loss(weight + e, *first) - problem.loss(
-                weight, *first
-            )
-            sharpness += share * rise
-        loss = problem.loss(weight, *(array[leading] for array in batch))
-        velocity = momentum * velocity - learning_rate * update
-        weight = weight + velocity
-        steps.append(Step(weight, loss, len(leading), sharpness))
-    return steps
 
 
 def parts(size, count):

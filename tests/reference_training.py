@@ -71,7 +71,7 @@ def train(
     ascent_fraction=1.0,
     chosen=None,
 ):
-    """Train by stochastic gradient descent; see `reference.train`.
+    """Train by stochastic gradient descent.
 
     Args:
         problem: `reference.Problem`.

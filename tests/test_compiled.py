@@ -10,9 +10,8 @@ from keras import layers
 import keras_sam
 from tests import small_network
 from tests.contract.twins import normal
-from tests.methods.test_state import model_for
+from tests.methods.table import METHODS
 from tests.small_network import GRAPH
-from tests.test_methods import METHODS
 
 
 class CountingDense(keras.layers.Dense):
@@ -30,14 +29,14 @@ class CountingDense(keras.layers.Dense):
 @pytest.mark.parametrize("num_microbatches", [1, 2])
 @pytest.mark.parametrize("name", METHODS)
 def test_many_steps_are_traced_once(name, num_microbatches):
-    method, _, rho = METHODS[name]
+    row = METHODS[name]
     layer = CountingDense(1)
     inputs = keras.Input((3,))
     model = keras_sam.SAMModel(
         inputs,
         layer(inputs),
-        method=method,
-        rho=rho,
+        method=row.method,
+        rho=row.rho,
         num_microbatches=num_microbatches,
     )
     model.compile("sgd", "mse", **GRAPH)
@@ -51,7 +50,9 @@ def test_many_steps_are_traced_once(name, num_microbatches):
 def test_several_steps_in_one_execution_are_the_same_steps(name):
     after = []
     for count in (1, 3):
-        model = model_for(name, {**GRAPH, "steps_per_execution": count})
+        model = small_network.of_method(
+            name, {**GRAPH, "steps_per_execution": count}
+        )
         small_network.fit(model, epochs=2)
         after.append(small_network.values(model.variables))
     small_network.assert_same(*after)

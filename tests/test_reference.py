@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests import reference_methods as formulas
 
 PROBLEMS = {
     "linear_regression": reference.linear_regression(3),
@@ -42,20 +43,23 @@ def test_gradient_is_the_slope_of_the_loss(name):
     )
 
 
+def perturbation(formula, g, weight, is_matrix):
+    g, weight, is_matrix = map(np.array, (g, weight, is_matrix))
+    chosen = np.ones(g.shape, bool)
+    at = formulas.At(weight, 0.5, chosen, is_matrix, {}, None, g, lambda w: g)
+    return formula.climb(at).e
+
+
 def test_sam_on_paper():
     # The norm of (3, 4) is 5.
-    e = reference.sam(np.array([3.0, 4.0]), rho=0.5)
+    e = perturbation(formulas.sam(), [3.0, 4.0], [1.0, 1.0], [True, True])
     np.testing.assert_allclose(e, [0.3, 0.4], rtol=1e-15)
 
 
 def test_asam_on_paper():
     # T = (|-2| + 1, 1) = (3, 1), T g = (3, 4), of norm 5, T^2 g = (9, 4).
-    e = reference.asam(
-        gradient=np.array([1.0, 4.0]),
-        weight=np.array([-2.0, 7.0]),
-        is_matrix=np.array([True, False]),
-        rho=0.5,
-        eta=1.0,
+    e = perturbation(
+        formulas.asam(eta=1.0), [1.0, 4.0], [-2.0, 7.0], [True, False]
     )
     np.testing.assert_allclose(e, [0.9, 0.4], rtol=1e-15)
 

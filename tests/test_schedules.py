@@ -14,16 +14,14 @@ from keras_sam.schedules import Periodic
 from keras_sam.schedules import ProportionalToLearningRate
 from keras_sam.schedules import Warmup
 from tests import frameworks
-from tests import reference_methods
 from tests import small_network
 from tests.frameworks import MODES
-from tests.reference_training import train
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
+from tests.small_network import EPOCHS
 from tests.small_network import GRAPH
 from tests.small_network import LEARNING_RATE
-from tests.test_methods import assert_close
 
-EPOCHS = 2
 NUM_STEPS = 6
 RHO = 0.3
 
@@ -188,21 +186,14 @@ STEPS = {
 
 
 def assert_same_training(schedule, rho, mode, rate=LEARNING_RATE, **fit):
-    """Compare the weights after each step with those of SAM in NumPy."""
+    """Compare each step with that of SAM in NumPy."""
     keras_rate, rate = rate if isinstance(rate, tuple) else (rate, rate)
-    model = small_network.compiled(
-        mode, optimizer=keras.optimizers.SGD(keras_rate), rho=schedule
+    optimizer = keras.optimizers.SGD(keras_rate)
+    model = small_network.compiled(mode, optimizer=optimizer, rho=schedule)
+    steps = small_network.reference_steps(
+        model, METHODS["sam"].formula, rho, learning_rate=rate
     )
-    steps = train(
-        small_network.PROBLEM,
-        reference_methods.sam(),
-        small_network.flat(model.get_weights()),
-        EPOCHS * small_network.batches(),
-        rho,
-        rate,
-    )
-    recorder = small_network.fit(model, EPOCHS, **fit)
-    assert_close(recorder.weights, [step.weight for step in steps])
+    small_network.assert_same_training(model, steps, **fit)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,201 +7,127 @@ import pytest
 import keras_sam
 from tests import frameworks
 from tests import reference
+from tests import reference_methods as formulas
+from tests import small_network
+from tests.methods.table import METHODS
+from tests.methods.table import MOMENTUM
+from tests.small_network import EAGER
+from tests.small_network import EPOCHS
+from tests.small_network import GRAPH
 
-NUM_FEATURES = 3
-NUM_HIDDEN = 4
-
-# Relative to the largest number compared. What a step adds to a weight comes
-# from a chain of about twenty operations, each off by up to 2^-24 in float32.
-NUM_ROUNDINGS = 20
-
-NUM_EXAMPLES = 12
-NUM_EPOCHS = 2
-BATCH_SIZE = 5
-LEARNING_RATE = 0.1
 PENALTY = 0.1
-RHO = {"sam": 0.3, "asam": 0.5}
-
-
-def linear_regression(**layer):
-    problem = reference.linear_regression(NUM_FEATURES)
-    return problem, [keras.layers.Dense(1, **layer)], "mse"
-
-
-def logistic_regression(**layer):
-    problem = reference.logistic_regression(NUM_FEATURES)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    return problem, [keras.layers.Dense(1, **layer)], loss
-
-
-def tanh_network(**layer):
-    problem = reference.tanh_network(NUM_FEATURES, NUM_HIDDEN)
-    hidden = keras.layers.Dense(NUM_HIDDEN, "tanh", **layer)
-    return problem, [hidden, keras.layers.Dense(1, **layer)], "mse"
-
-
-PROBLEMS = [linear_regression, logistic_regression, tanh_network]
-
-
-def examples():
-    generator = np.random.default_rng(1)
-    x = generator.normal(size=(NUM_EXAMPLES, NUM_FEATURES)).astype("float32")
-    y = generator.integers(0, 2, size=(NUM_EXAMPLES, 1)).astype("float32")
-    sample_weight = generator.uniform(0.5, 1.5, NUM_EXAMPLES).astype("float32")
-    return x, y, sample_weight
-
-
-def sam_model(layers, **settings):
-    x = inputs = keras.Input((NUM_FEATURES,))
-    for layer in layers:
-        x = layer(x)
-    model = keras_sam.SAMModel(inputs, x, **settings)
-    generator = np.random.default_rng(2)
-    model.set_weights([generator.normal(size=w.shape) for w in model.weights])
-    return model
-
-
-def flat(weights):
-    return np.concatenate([np.ravel(w) for w in weights]).astype("float64")
-
-
-class Recorder(keras.callbacks.Callback):
-    """Remembers weights and logs after every batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.weights = []
-        self.loss = []
-        self.sharpness = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.weights.append(flat(self.model.get_weights()))
-        self.loss.append(logs["loss"])
-        self.sharpness.append(logs["sharpness"])
-
-
-def reference_steps(problem, method, weight, **arguments):
-    x, y, sample_weight = (array.astype("float64") for array in examples())
-    rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(x), BATCH_SIZE)]
-    batches = [(x[i], y[i, 0], sample_weight[i]) for i in rows]
-    return reference.train(
-        problem,
-        reference.METHODS[method],
-        weight,
-        NUM_EPOCHS * batches,
-        rho=RHO[method],
-        learning_rate=LEARNING_RATE,
-        **arguments,
-    )
+RAGGED = 12  # Examples, so that the last batch has 2 and not 5.
 
 
 def assert_same_training(
-    make,
-    method,
+    name,
     mode,
-    momentum=0.0,
+    network="tanh_network",
+    momentum=MOMENTUM,
+    number=small_network.NUM_EXAMPLES,
+    chosen=None,
     penalty=0.0,
+    dense=keras.layers.Dense,
     **settings,
 ):
     """Compare weights, loss and sharpness after each step of `fit`."""
-    problem, layers, loss = make()
-    model = sam_model(layers, method=method, rho=RHO[method], **settings)
-    model.compile(keras.optimizers.SGD(LEARNING_RATE, momentum), loss, **mode)
-    x, y, sample_weight = examples()
-    steps = reference_steps(
-        reference.with_penalty(problem, penalty),
-        method,
-        flat(model.get_weights()),
+    model = small_network.of_method(
+        name,
+        mode,
+        momentum,
+        kind=network,
+        dense=dense,
+        **settings,
+        **({} if chosen is None else {"perturb": is_kernel}),
+    )
+    steps = small_network.reference_steps(
+        model,
+        METHODS[name].formula,
+        METHODS[name].rho,
+        number,
+        reference.with_penalty(
+            small_network.NETWORKS[network].problem, penalty
+        ),
         momentum=momentum,
+        chosen=chosen,
         **settings,
     )
-    recorder = Recorder()
-    model.fit(
-        x,
-        y,
-        sample_weight=sample_weight,
-        batch_size=BATCH_SIZE,
-        epochs=NUM_EPOCHS,
-        shuffle=False,
-        verbose=0,
-        callbacks=[recorder],
-    )
-    weights = [step.weight for step in steps]
-    assert_close(
-        recorder.weights, weights, frameworks.accuracy(keras.config.floatx())
-    )
-    # `fit` logs running means: of the loss over examples, of the sharpness
-    # over batches.
-    num_seen = [step.num_seen for step in steps]
-    loss = running_means([step.loss for step in steps], num_seen)
-    assert_close(recorder.loss, loss)
-    sharpness = running_means(
-        [step.sharpness for step in steps], np.ones(len(steps))
-    )
-    # It is the difference of two losses, and has their rounding.
-    assert_close(recorder.sharpness + loss, sharpness + loss)
+    small_network.assert_same_training(model, steps, number)
 
 
-def running_means(values, weights):
-    values = np.reshape(values, (NUM_EPOCHS, -1))
-    weights = np.reshape(weights, (NUM_EPOCHS, -1))
-    means = np.cumsum(values * weights, axis=1) / np.cumsum(weights, axis=1)
-    return means.ravel()
+def is_kernel(variable):
+    return variable.name == "kernel"
 
 
-def assert_close(actual, expected, dtype="float32"):
-    rounding = np.finfo(dtype).eps / 2
-    np.testing.assert_allclose(
-        actual,
-        expected,
-        rtol=0,
-        atol=NUM_ROUNDINGS * rounding * np.max(np.abs(expected)),
-    )
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_is_that_of_the_paper(name, mode):
+    assert_same_training(name, mode)
 
 
-@pytest.mark.parametrize("method", RHO)
-@pytest.mark.parametrize("make", PROBLEMS)
-def test_every_step_is_that_of_the_paper(make, method, mode):
-    assert_same_training(make, method, mode)
+@pytest.mark.parametrize("name", ["sam", "asam"])
+@pytest.mark.parametrize("network", small_network.NETWORKS)
+def test_every_step_of_every_network_without_momentum(network, name, mode):
+    assert_same_training(name, mode, network, momentum=0.0, number=RAGGED)
 
 
-@pytest.mark.parametrize("method", RHO)
+@pytest.mark.parametrize("name", ["sam", "asam"])
 @pytest.mark.parametrize("num_microbatches", [1, 3])
-def test_every_step_in_float64(method, num_microbatches):
+def test_every_step_in_float64(name, num_microbatches):
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     with frameworks.float64():
-        assert_same_training(
-            tanh_network,
-            method,
-            frameworks.GRAPH,
-            num_microbatches=num_microbatches,
-        )
+        assert_same_training(name, GRAPH, num_microbatches=num_microbatches)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_with_microbatches(name):
+    # Of two and three examples. What a method stores is the mean over them,
+    # and whether there is a second pass is decided once.
+    assert_same_training(name, EAGER, num_microbatches=2)
+
+
+# Methods with something to decide, to average and to subtract.
+@pytest.mark.parametrize(
+    ("name", "num_microbatches"),
+    [
+        ("sam", 2),
+        ("asam", 3),
+        ("weighted_sam", 2),
+        ("friendly_sam", 2),
+        ("momentum_sam", 2),
+        ("ae_sam", 2),
+    ],
+)
+def test_every_compiled_step_with_microbatches(name, num_microbatches, mode):
+    assert_same_training(
+        name, mode, number=RAGGED, num_microbatches=num_microbatches
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_with_half_of_the_batch_for_the_ascent(name):
+    assert_same_training(name, EAGER, ascent_fraction=0.5)
 
 
 @pytest.mark.parametrize(
-    ("method", "num_microbatches"), [("sam", 2), ("asam", 3)]
+    ("name", "num_microbatches"), [("sam", 1), ("asam", 2)]
 )
-def test_every_step_with_microbatches(method, num_microbatches, mode):
-    # Batches of 5 do not split evenly; the last one has 2 examples.
+def test_every_step_with_half_of_each_part_for_the_ascent(
+    name, num_microbatches, mode
+):
     assert_same_training(
-        tanh_network, method, mode, num_microbatches=num_microbatches
+        name,
+        mode,
+        number=RAGGED,
+        num_microbatches=num_microbatches,
+        ascent_fraction=0.5,
     )
 
 
-def test_every_step_with_half_of_the_batch_for_the_ascent(mode):
-    assert_same_training(tanh_network, "sam", mode, ascent_fraction=0.5)
-
-
-def test_every_step_with_half_of_each_microbatch_for_the_ascent(mode):
-    assert_same_training(
-        tanh_network, "asam", mode, num_microbatches=2, ascent_fraction=0.5
-    )
-
-
-@pytest.mark.parametrize("make", PROBLEMS)
-def test_every_step_with_momentum(make):
-    assert_same_training(make, "asam", frameworks.GRAPH, momentum=0.9)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_with_some_of_the_weights_perturbed(name):
+    kernels = small_network.PROBLEM.is_matrix
+    assert_same_training(name, EAGER, chosen=kernels)
 
 
 class PenalizedDense(keras.layers.Dense):
@@ -212,36 +138,66 @@ class PenalizedDense(keras.layers.Dense):
         return super().call(inputs)
 
 
-def penalized_regression():
-    problem = reference.linear_regression(NUM_FEATURES)
-    return problem, [PenalizedDense(1)], "mse"
-
-
-def regularized_regression():
-    return linear_regression(kernel_regularizer=keras.regularizers.L2(PENALTY))
-
-
-def regularized_network():
-    return tanh_network(kernel_regularizer=keras.regularizers.L2(PENALTY))
+def regularized_dense(**arguments):
+    regularizer = keras.regularizers.L2(PENALTY)
+    return keras.layers.Dense(kernel_regularizer=regularizer, **arguments)
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize(
-    "make",
-    [penalized_regression, regularized_regression, regularized_network],
-)
-def test_penalties_are_those_at_w_and_at_w_plus_e(make, num_microbatches):
+@pytest.mark.parametrize("network", ["linear_regression", "tanh_network"])
+@pytest.mark.parametrize("dense", [PenalizedDense, regularized_dense])
+def test_penalties_are_those_at_w_and_at_w_plus_e(
+    dense, network, num_microbatches
+):
     assert_same_training(
-        make,
         "sam",
-        {"run_eagerly": True},
+        EAGER,
+        network,
         penalty=PENALTY,
+        dense=dense,
         num_microbatches=num_microbatches,
     )
 
 
 def test_penalties_are_right_in_every_mode(mode):
-    assert_same_training(penalized_regression, "sam", mode, penalty=PENALTY)
+    assert_same_training("sam", mode, penalty=PENALTY, dense=PenalizedDense)
+
+
+def has_second_pass(formula, rho=0.3):
+    """Return at which of the steps above a method has a second pass."""
+    steps = small_network.reference_steps(
+        small_network.network(), formula, rho, momentum=MOMENTUM
+    )
+    return [step.sharpness is not None for step in steps]
+
+
+def test_the_steps_above_tell_a_right_decision_from_a_wrong_one():
+    assert has_second_pass(METHODS["look_sam"].formula) == [
+        True, False, False
+    ] * EPOCHS  # fmt: skip
+    found = has_second_pass(METHODS["ae_sam"].formula)
+    assert found == [True, False, False, False, False, True]
+    for threshold, decay in [
+        (lambda t: 2 * t / 6 - 1, 0.5),
+        (lambda t: 0.0, 0.5),
+        (lambda t: 1 - 2 * t / 6, 0.0),
+    ]:
+        assert has_second_pass(formulas.ae_sam(threshold, decay)) != found
+
+
+def test_ae_sam_stores_the_mean_over_the_microbatches():
+    # Its decisions do not depend on the unit, so only its memory shows it.
+    model = small_network.of_method("ae_sam", num_microbatches=2)
+    weight = small_network.flat(model.get_weights())
+    [batch] = small_network.batches(5)
+    squares = []
+    for rows, share in [(slice(2), 2 / 5), (slice(2, 5), 3 / 5)]:
+        part = [array[rows] for array in batch]
+        g = 2 * share * small_network.PROBLEM.gradient(weight, *part)
+        squares.append(g @ g)
+    small_network.fit(model, number=5)
+    [mean] = [v for v in model.variables if v.name == "mean"]
+    assert float(mean.value) == pytest.approx(np.mean(squares), rel=1e-5)
 
 
 class Linear(keras_sam.SAMModel):

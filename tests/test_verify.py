@@ -13,10 +13,10 @@ from keras_sam import methods
 from keras_sam import schedules
 from tests import reference_methods as formulas
 from tests import small_network
+from tests.methods.table import METHODS
 from tests.reference_methods import At
 from tests.small_network import EAGER
 from tests.small_network import PROBLEM
-from tests.test_methods import METHODS
 
 RHO = 0.3
 
@@ -81,10 +81,9 @@ def assert_reports(report, expected):
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"momentum_sam"}))
 def test_report_is_that_of_the_formulas(name):
-    method, formula, rho = METHODS[name]
-    model = small_network.compiled(method=method, rho=rho)
-    report = keras_sam.verify(model, *batch())
-    assert_reports(report, expected(formula, rho))
+    report = keras_sam.verify(small_network.of_method(name), *batch())
+    row = METHODS[name]
+    assert_reports(report, expected(row.formula, row.rho))
 
 
 @pytest.mark.parametrize("ascent_fraction", [0.5, 0.4])
@@ -96,12 +95,11 @@ def test_losses_are_those_of_the_examples_of_the_ascent(ascent_fraction):
 
 @pytest.mark.parametrize("name", ["sam", "gsam"])
 def test_only_what_is_perturbed_is_reported(name):
-    method, formula, rho = METHODS[name]
-    model = small_network.compiled(
-        method=method, rho=rho, perturb="no_norm_no_bias"
-    )
+    model = small_network.of_method(name, perturb="no_norm_no_bias")
     report = keras_sam.verify(model, *batch())
-    assert_reports(report, expected(formula, rho, chosen=PROBLEM.is_matrix))
+    row = METHODS[name]
+    chosen = PROBLEM.is_matrix
+    assert_reports(report, expected(row.formula, row.rho, chosen=chosen))
 
 
 def test_schedule_counts_at_the_present_step():
@@ -162,7 +160,7 @@ def everything(model):
 @pytest.mark.parametrize("name", METHODS)
 def test_verify_changes_nothing(name):
     x, y, sample_weight = batch()
-    model = random_model(METHODS[name][0], keras.optimizers.Adam())
+    model = random_model(METHODS[name].method, keras.optimizers.Adam())
     model.train_on_batch(x, y, sample_weight)
     before = everything(model)
     first = keras_sam.verify(model, x, y, sample_weight)
@@ -255,7 +253,7 @@ def test_step_without_an_effect_is_refused(settings, message):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_zero_gradient_is_refused(name):
-    model = small_network.compiled(method=METHODS[name][0], rho=RHO)
+    model = small_network.compiled(method=METHODS[name].method, rho=RHO)
     x, y, _ = batch()
     with pytest.raises(ValueError, match="the perturbation is zero, because"):
         keras_sam.verify(model, x, y, np.zeros(6))

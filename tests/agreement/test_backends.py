@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.agreement.train import EPOCHS
-from tests.test_methods import METHODS
+from tests.methods.table import METHODS
 
 ROOT = Path(__file__).parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")

@@ -1,10 +1,9 @@
 """What the user's optimizer gets: one gradient per step, once.
 
-"What one step does" in the design, rows clipping and so on, variable without a
-gradient, sparse and zero gradients, norms.
+"What one step does" in `keras_sam/engine/__init__.py`, rows clipping and so on,
+sparse gradient, norms. `tests/methods/test_gradients.py` has the gradients that
+are zero or missing, for every method.
 """
-
-import contextlib
 
 import keras
 import numpy as np
@@ -13,8 +12,8 @@ from keras import layers
 from keras import optimizers
 
 import keras_sam
-from tests import frameworks
 from tests import reference
+from tests import reference_methods as formulas
 from tests.contract.twins import normal
 
 RHO = 0.5
@@ -49,7 +48,7 @@ def step_on_paper(optimizer, variables, x, y):
     kernel, bias = [keras.ops.convert_to_numpy(v.value) for v in variables]
     weight = np.append(kernel, bias).astype("float64")
     batch = x, y[:, 0], np.ones(len(x))
-    e = reference.sam(problem.gradient(weight, *batch), RHO)
+    e = RHO * formulas.unit(problem.gradient(weight, *batch))
     h = problem.gradient(weight + e, *batch).astype("float32")
     gradients = [h[:-1, None], h[-1:]]
     optimizer.apply(
@@ -76,47 +75,6 @@ def test_optimizer_acts_once_on_the_final_gradient(name):
                 atol=6e-6,
             )
     assert int(model.optimizer.iterations) == int(optimizer.iterations)
-
-
-class WithUnusedWeight(layers.Dense):
-    def build(self, shape):
-        self.unused = self.add_weight(shape=(2,), initializer="ones")
-        super().build(shape)
-
-
-def warning_of_missing_gradients():
-    if "warning of missing gradients" in frameworks.LACKS:
-        return contextlib.nullcontext()
-    return pytest.warns(UserWarning, match="Gradients do not exist for")
-
-
-METHODS = [("sam", 1), ("sam", 2), ("asam", 1)]
-
-
-@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
-def test_variable_without_gradient_is_left_alone(
-    method, num_microbatches, mode
-):
-    inputs = keras.Input((NUM_FEATURES,))
-    settings = {
-        "method": method, "rho": RHO, "num_microbatches": num_microbatches
-    }  # fmt: skip
-    dense = WithUnusedWeight(1)
-    model = keras_sam.SAMModel(inputs, dense(inputs), **settings)
-    without = keras_sam.SAMModel(inputs, layers.Dense(1)(inputs), **settings)
-    without.set_weights([dense.kernel.numpy(), dense.bias.numpy()])
-    x, y = normal(4, NUM_FEATURES), normal(4, 1)
-    model.compile(optimizers.SGD(0.1), "mse", **mode)
-    with warning_of_missing_gradients():
-        model.train_on_batch(x, y)
-    without.compile(optimizers.SGD(0.1), "mse", **mode)
-    without.train_on_batch(x, y)
-    np.testing.assert_array_equal(dense.unused.numpy(), [1.0, 1.0])
-    # The same operations on the same numbers.
-    for actual, expected in zip(
-        [dense.kernel.numpy(), dense.bias.numpy()], without.get_weights()
-    ):
-        np.testing.assert_array_equal(actual, expected)
 
 
 def embedding(**settings):
@@ -149,18 +107,6 @@ def test_duplicate_rows_are_summed_before_the_norm(mode):
         atol=10 * 2**-24,
     )
     assert logs["sharpness"] == pytest.approx(1.78, abs=90 * 2**-24)
-
-
-@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
-def test_zero_gradient_gives_no_perturbation(method, num_microbatches, mode):
-    model = regression(method=method, num_microbatches=num_microbatches)
-    before = model.get_weights()
-    model.compile(optimizers.SGD(0.1), "mse", **mode)
-    x = normal(4, NUM_FEATURES)
-    logs = model.train_on_batch(x, model.predict(x), return_dict=True)
-    assert logs == {"loss": 0.0, "sharpness": 0.0}
-    for actual, expected in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(actual, expected)
 
 
 def test_gradient_far_below_one_still_gives_a_perturbation_of_norm_rho():

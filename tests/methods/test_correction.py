@@ -7,12 +7,11 @@ from keras.optimizers.schedules import PolynomialDecay
 
 import keras_sam
 from keras_sam import methods
-from tests import reference_methods
 from tests import small_network
-from tests.reference_training import train
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
-from tests.test_methods import assert_close
+from tests.small_network import assert_close
 
 GAMMA = 0.8
 RHO = 0.1
@@ -34,22 +33,14 @@ def loss_scaled(schedule):
 @pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
 def test_each_step_has_its_own_learning_rate(make, mode):
     schedule = PolynomialDecay(RATE, NUM_STEPS + 2, 0.0)
-    model = small_network.compiled(
-        mode,
-        optimizer=make(schedule),
-        method=methods.WeightedSAM(gamma=GAMMA),
-        rho=RHO,
+    model = small_network.of_method(
+        "weighted_sam", mode, optimizer=make(schedule)
     )
-    steps = train(
-        small_network.PROBLEM,
-        reference_methods.weighted_sam(GAMMA, decoupled=True),
-        small_network.flat(model.get_weights()),
-        2 * small_network.batches(),
-        RHO,
-        rate,
+    row = METHODS["weighted_sam"]
+    steps = small_network.reference_steps(
+        model, row.formula, row.rho, learning_rate=rate
     )
-    found = small_network.fit(model, epochs=2).weights
-    assert_close(found, [step.weight for step in steps])
+    small_network.assert_same_training(model, steps)
 
 
 @pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])

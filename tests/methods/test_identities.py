@@ -11,8 +11,8 @@ from keras_sam import schedules
 from tests import small_network
 from tests.frameworks import COMPILED
 from tests.frameworks import MODES
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
-from tests.test_methods import METHODS
 
 RHO = 0.3
 INFINITY = float("inf")
@@ -129,7 +129,7 @@ def test_weighted_sam_without_weight_on_sharpness_is_plain(decoupled):
 )
 @pytest.mark.parametrize("name", METHODS)
 def test_rho_0_is_the_base_optimizer_bit_for_bit(name, mode, make_rho):
-    model = small_network.network(method=METHODS[name][0], rho=make_rho())
+    model = small_network.network(method=METHODS[name].method, rho=make_rho())
     rate = small_network.LEARNING_RATE
     model.compile(keras.optimizers.Adam(rate), "mse", **MODES[mode])
     found = small_network.fit(model, epochs=2)

@@ -19,22 +19,13 @@ from tensorflow.python.distribute.distribute_utils import (
 )
 
 import keras_sam
+from tests.methods import table
+from tests.methods.table import METHODS
+from tests.methods.table import NAMES
 
-METHODS = (
-    "sam",
-    "asam",
-    "gsam",
-    "weighted_sam",
-    "friendly_sam",
-    "vasso",
-    "stable_sam",
-    "momentum_sam",
-    "look_sam",
-    "ae_sam",
-)
-NO_GLOBAL = ("look_sam", "ae_sam")
+NO_GLOBAL = tuple(name for name in NAMES if METHODS[name].is_conditional)
 """Methods whose second pass is conditional, refused with "global"."""
-REMEMBERING = ("friendly_sam", "vasso", "look_sam", "ae_sam")
+STATEFUL = tuple(name for name in NAMES if name in table.STATEFUL)
 
 # Cases of `main`, by what is special about them: arguments of `build` on two
 # replicas, and what differs on one device.
@@ -57,7 +48,7 @@ def main() -> None:
 def methods(strategy):
     """Return what each method does, on replicas and on one device."""
     results = {}
-    for method in METHODS:
+    for method in NAMES:
         for perturbation, parts in (("replica", 2), ("global", 1)):
             if perturbation == "global" and method in NO_GLOBAL:
                 continue
@@ -105,7 +96,7 @@ def settings(strategy):
         "results": results,
         "refused": refused,
         "collectives": collectives,
-        "variables": {name: variables(strategy, name) for name in REMEMBERING},
+        "variables": {name: variables(strategy, name) for name in STATEFUL},
     }
 
 

@@ -7,7 +7,7 @@ from tests.backend.tensorflow import replicas
 
 CASES = [
     f"{method}, {perturbation}"
-    for method in replicas.METHODS
+    for method in replicas.NAMES
     for perturbation in ("replica", "global")
     if perturbation == "replica" or method not in replicas.NO_GLOBAL
 ] + list(replicas.SPECIAL)
@@ -65,7 +65,7 @@ def test_replicas_talk_no_more_than_in_a_plain_step(outcome):
     assert collectives["sam"] == collectives["plain"] > 0
 
 
-@pytest.mark.parametrize("method", replicas.REMEMBERING)
+@pytest.mark.parametrize("method", replicas.STATEFUL)
 def test_variables_are_synchronized_as_those_of_keras(outcome, method):
     """So that a TPU, which this was not run on, accepts them as it does those.
 
