@@ -1,11 +1,13 @@
 """What every test starts from, and the ways a step can run."""
 
 import importlib.util
+from pathlib import Path
 
 import keras
 import pytest
 
 from tests import frameworks
+from tests import marks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +24,15 @@ if keras.backend.backend() == "torch":
 frameworks.exact()
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests of slow files."""
+    folder = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(folder).as_posix()
+        if name.startswith(marks.SLOW_FILES):
+            item.add_marker(marks.slow)
+
+
 @pytest.fixture(autouse=True)
 def _same_start():
     """Seed every generator, and undo what a test changes globally."""
@@ -32,7 +43,7 @@ def _same_start():
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.fixture(params=frameworks.MODES)
+@pytest.fixture(params=marks.MODES)
 def mode(request):
     """Arguments of `compile` for each way of running a step."""
     return dict(frameworks.MODES[request.param])

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_sam
+from tests import marks
 from tests import small_network
 from tests.contract.twins import normal
 from tests.methods.table import METHODS
@@ -27,7 +28,7 @@ class CountingDense(keras.layers.Dense):
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", marks.slow_but(["sam", "look_sam"], METHODS))
 def test_many_steps_are_traced_once(name, num_microbatches):
     row = METHODS[name]
     layer = CountingDense(1)
@@ -46,6 +47,7 @@ def test_many_steps_are_traced_once(name, num_microbatches):
     assert layer.num_calls == after_first
 
 
+@marks.slow
 @pytest.mark.parametrize("name", ["weighted_sam", "look_sam", "ae_sam"])
 def test_several_steps_in_one_execution_are_the_same_steps(name):
     after = []

@@ -5,6 +5,7 @@ import pytest
 
 from tests import cases
 from tests import in_place
+from tests import marks
 from tests import training
 
 # Without batch normalization, which leaves to the bias before it a gradient of
@@ -13,7 +14,11 @@ TASK = cases.MODELS["dense"]
 
 
 @pytest.mark.parametrize(
-    "optimizer, method", cases.cycle(cases.OPTIMIZERS, in_place.RHO)
+    "optimizer, method",
+    marks.slow_but(
+        [("sgd", "sam"), ("nesterov", "asam")],
+        cases.cycle(cases.OPTIMIZERS, in_place.RHO),
+    ),
 )
 def test_a_step_is_two_passes_for_every_optimizer(optimizer, method):
     training.assert_equals_in_place(
@@ -25,6 +30,7 @@ def test_a_step_is_two_passes_for_every_optimizer(optimizer, method):
     )
 
 
+@marks.slow
 @pytest.mark.parametrize(
     "optimizer", ["adam", "ema", "accumulation", "loss_scale", "schedule"]
 )

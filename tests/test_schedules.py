@@ -14,12 +14,11 @@ from keras_sam.schedules import Periodic
 from keras_sam.schedules import ProportionalToLearningRate
 from keras_sam.schedules import Warmup
 from tests import frameworks
+from tests import marks
 from tests import small_network
 from tests.frameworks import MODES
 from tests.methods.table import METHODS
-from tests.small_network import EAGER
 from tests.small_network import EPOCHS
-from tests.small_network import GRAPH
 from tests.small_network import LEARNING_RATE
 
 NUM_STEPS = 6
@@ -196,14 +195,14 @@ def assert_same_training(schedule, rho, mode, rate=LEARNING_RATE, **fit):
     small_network.assert_same_training(model, steps, **fit)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_has_the_radius_of_the_schedule(name, mode):
     make, rho = STEPS[name]
     assert_same_training(make(), rho, MODES[mode])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 def test_radius_follows_a_schedule_of_the_learning_rate(mode):
     assert_same_training(
         ProportionalToLearningRate(RHO, 0.1),
@@ -216,7 +215,7 @@ def test_radius_follows_a_schedule_of_the_learning_rate(mode):
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 def test_radius_follows_a_callback_that_changes_the_learning_rate(mode):
     rates = [0.1, 0.02]
     num_batches = NUM_STEPS // EPOCHS
@@ -261,7 +260,7 @@ def runs_of_each_step(mode, **settings):
     return runs
 
 
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 @pytest.mark.parametrize(
     "settings, runs",
     [

@@ -6,6 +6,7 @@ import pytest
 
 import keras_sam
 from tests import frameworks
+from tests import marks
 from tests import reference
 from tests import reference_methods as formulas
 from tests import small_network
@@ -70,6 +71,7 @@ def test_every_step_of_every_network_without_momentum(network, name, mode):
     assert_same_training(name, mode, network, momentum=0.0, number=RAGGED)
 
 
+@marks.slow
 @pytest.mark.parametrize("name", ["sam", "asam"])
 @pytest.mark.parametrize("num_microbatches", [1, 3])
 def test_every_step_in_float64(name, num_microbatches):

@@ -10,6 +10,7 @@ import pytest
 
 from tests import cases
 from tests import in_place
+from tests import marks
 from tests import training
 
 DENSE = cases.MODELS["dense"]
@@ -17,14 +18,18 @@ RANDOM = cases.MODELS["batch_norm_dropout"]
 
 
 @pytest.mark.parametrize(
-    "model, method", cases.cycle(cases.MODELS, cases.METHODS)
+    "model, method",
+    marks.slow_but(
+        [("dense", "sam")], cases.cycle(cases.MODELS, cases.METHODS)
+    ),
 )
 def test_rho_0_is_plain_fit_for_every_model(model, method):
     training.assert_equals_plain(cases.MODELS[model], method)
 
 
 @pytest.mark.parametrize(
-    "model, method", cases.cycle(cases.MODELS, in_place.RHO)
+    "model, method",
+    marks.slow_but([("dense", "sam")], cases.cycle(cases.MODELS, in_place.RHO)),
 )
 def test_a_step_is_two_passes_for_every_model(model, method):
     training.assert_equals_in_place(cases.MODELS[model], method)
@@ -41,7 +46,7 @@ def test_a_step_is_two_passes_for_every_loss(loss, method):
 
 @pytest.mark.parametrize(
     "data, execution, method",
-    cases.cycle(cases.DATA, cases.EXECUTIONS, in_place.RHO),
+    marks.slow_but([], cases.cycle(cases.DATA, cases.EXECUTIONS, in_place.RHO)),
 )
 def test_a_step_is_two_passes_for_all_data(data, execution, method):
     training.assert_equals_in_place(
@@ -49,7 +54,9 @@ def test_a_step_is_two_passes_for_all_data(data, execution, method):
     )
 
 
-@pytest.mark.parametrize("execution", cases.EXECUTIONS)
+@pytest.mark.parametrize(
+    "execution", marks.slow_but(["eager"], cases.EXECUTIONS)
+)
 @pytest.mark.parametrize("precision", cases.PRECISIONS)
 def test_rho_0_is_plain_fit_in_every_precision(precision, execution):
     keras.config.set_dtype_policy(precision)
@@ -67,6 +74,7 @@ MIXED = {
 }
 
 
+@marks.slow
 @pytest.mark.parametrize("method", in_place.RHO)
 @pytest.mark.parametrize("precision", MIXED)
 def test_a_step_is_two_passes_in_mixed_precision(precision, method):
@@ -74,6 +82,7 @@ def test_a_step_is_two_passes_in_mixed_precision(precision, method):
     training.assert_equals_in_place(RANDOM, method, MIXED[precision])
 
 
+@marks.slow
 @pytest.mark.parametrize(
     "method, execution",
     cases.cycle(
@@ -86,6 +95,7 @@ def test_every_method_trains(method, execution):
     assert_trains(RANDOM, settings, **cases.EXECUTIONS[execution])
 
 
+@marks.slow
 @pytest.mark.parametrize("method", cases.METHODS)
 def test_every_method_compiles_with_xla(method):
     assert_trains(

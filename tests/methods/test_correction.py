@@ -7,10 +7,9 @@ from keras.optimizers.schedules import PolynomialDecay
 
 import keras_sam
 from keras_sam import methods
+from tests import marks
 from tests import small_network
 from tests.methods.table import METHODS
-from tests.small_network import EAGER
-from tests.small_network import GRAPH
 from tests.small_network import assert_close
 
 GAMMA = 0.8
@@ -30,7 +29,7 @@ def loss_scaled(schedule):
 
 
 @pytest.mark.parametrize("make", [keras.optimizers.SGD, loss_scaled])
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 def test_each_step_has_its_own_learning_rate(make, mode):
     schedule = PolynomialDecay(RATE, NUM_STEPS + 2, 0.0)
     model = small_network.of_method(
@@ -43,7 +42,7 @@ def test_each_step_has_its_own_learning_rate(make, mode):
     small_network.assert_same_training(model, steps)
 
 
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 def test_constraints_hold_after_the_correction(mode):
     inputs = keras.Input((3,))
     layer = keras.layers.Dense(8, kernel_constraint="non_neg")

@@ -10,6 +10,7 @@ from keras import layers
 import keras_sam
 from keras_sam import schedules
 from tests import frameworks
+from tests import marks
 from tests import small_network
 from tests.frameworks import MODES
 from tests.methods.table import METHODS
@@ -63,7 +64,10 @@ def test_sparse_gradient_is_its_dense_equal(name, num_microbatches):
 # Both branches of a conditional have to give the same kinds of gradients.
 @pytest.mark.parametrize(
     "name, num_microbatches",
-    [*((name, 1) for name in METHODS), ("sam", 2), ("ae_sam", 2)],
+    marks.slow_but(
+        [("sam", 1)],
+        [*((name, 1) for name in METHODS), ("sam", 2), ("ae_sam", 2)],
+    ),
 )
 def test_sparse_gradient_of_a_compiled_choice(name, num_microbatches):
     radius = schedules.Periodic(2, METHODS[name].rho)
@@ -124,12 +128,16 @@ def warning_of_missing_gradients():
     return pytest.warns(UserWarning, match="Gradients do not exist for")
 
 
-SOME = [
-    (name, mode, num_microbatches)
-    for name, num_microbatches in [("sam", 1), ("sam", 2), ("asam", 1)]
-    for mode in MODES
-]
-"""Of these all modes are tried, of the other methods one."""
+def cases(*more):
+    """Return all methods in eager steps, and some in all modes."""
+    eager = [(name, "eager", 1) for name in METHODS]
+    every_mode = [
+        (name, mode, num_microbatches)
+        for name, num_microbatches in [("sam", 1), ("sam", 2), ("asam", 1)]
+        for mode in MODES
+    ]
+    found = dict.fromkeys([*eager, *every_mode, *more])
+    return marks.slow_but([c for c in found if c[1] == "eager"], found)
 
 
 def model_of(layer, name, mode, num_microbatches):
@@ -147,7 +155,7 @@ def model_of(layer, name, mode, num_microbatches):
 
 @pytest.mark.parametrize(
     ("name", "mode", "num_microbatches"),
-    sorted({*((name, "eager", 1) for name in METHODS), *SOME}),
+    cases(),
 )
 def test_weight_without_gradient_stays_and_changes_nothing(
     name, mode, num_microbatches
@@ -171,15 +179,13 @@ def test_weight_without_gradient_stays_and_changes_nothing(
 
 @pytest.mark.parametrize(
     ("name", "mode", "num_microbatches"),
-    sorted({
-        *((name, "eager", 1) for name in METHODS),
-        *SOME,
-        # A compiler may take a guarded quotient apart.
+    # A compiler may take a guarded quotient apart.
+    cases(
         *(
             (name, list(MODES)[-1], 1)
             for name in ("gsam", "stable_sam", "look_sam")
-        ),
-    }),
+        )
+    ),
 )
 def test_zero_gradient_moves_nothing(name, mode, num_microbatches):
     # The model is exact on the batch.

@@ -9,6 +9,7 @@ import pytest
 from keras_sam import vectors
 from keras_sam.methods import Method
 from tests import frameworks
+from tests import marks
 from tests import small_network
 from tests.frameworks import COMPILED
 from tests.methods.table import METHODS
@@ -99,6 +100,7 @@ def test_skipped_step_leaves_no_trace(name, num_microbatches):
     assert_no_trace(name, EAGER, num_microbatches=num_microbatches)
 
 
+@marks.slow
 @pytest.mark.parametrize("mode", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("name", ["weighted_sam", "vasso", "ae_sam"])
 def test_skipped_compiled_step_leaves_no_trace(name, mode):

@@ -1,0 +1,46 @@
+"""What `pytest -m "not slow"` leaves out: what compiles, or starts processes.
+
+Of each promise something is left in.
+"""
+
+import pytest
+
+from tests import frameworks
+
+
+def slow_but(fast, values):
+    """Return values as parameters, all of them slow but those in `fast`."""
+    return [
+        pytest.param(*_as_tuple(value), marks=() if value in fast else slow)
+        for value in values
+    ]
+
+
+def _as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+slow = pytest.mark.slow
+
+MODES = slow_but(["eager"], frameworks.MODES)
+"""Names of all ways of running a step; the eager one is fast."""
+
+EAGER_AND_GRAPH = [
+    pytest.param({"run_eagerly": True}, id="eager"),
+    pytest.param(frameworks.GRAPH, id="graph", marks=slow),
+]
+"""Arguments of `compile`."""
+
+SLOW_FILES = (
+    "agreement/",
+    "backend/jax/test_processes.py",
+    "backend/jax/test_replicas.py",
+    "backend/jax/test_uncompiled.py",
+    "backend/tensorflow/test_replica_runs.py",
+    "backend/tensorflow/test_replicas.py",
+    "backend/tensorflow/test_workers.py",
+    "backend/torch/test_compile.py",
+    "experiments/test_smoke.py",
+    "test_examples.py",
+    "test_notebooks.py",
+)
