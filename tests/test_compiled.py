@@ -13,38 +13,27 @@ from tests import small_network
 from tests.contract.twins import normal
 from tests.methods.table import METHODS
 from tests.small_network import GRAPH
-
-
-class CountingDense(keras.layers.Dense):
-    """Counts its calls: at run time if eager, else while tracing."""
-
-    def __init__(self, units):
-        super().__init__(units)
-        self.num_calls = 0
-
-    def call(self, inputs):
-        self.num_calls += 1
-        return super().call(inputs)
+from tests.test_plain import Traced
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
 @pytest.mark.parametrize("name", marks.slow_but(["sam", "look_sam"], METHODS))
 def test_many_steps_are_traced_once(name, num_microbatches):
     row = METHODS[name]
-    layer = CountingDense(1)
+    traced = Traced()
     inputs = keras.Input((3,))
     model = keras_sam.SAMModel(
         inputs,
-        layer(inputs),
+        layers.Dense(1)(traced(inputs)),
         method=row.method,
         rho=row.rho,
         num_microbatches=num_microbatches,
     )
     model.compile("sgd", "mse", **GRAPH)
     small_network.fit(model)
-    after_first = layer.num_calls
+    after_first = traced.count
     small_network.fit(model, epochs=3)
-    assert layer.num_calls == after_first
+    assert traced.count == after_first
 
 
 @marks.slow
@@ -61,27 +50,21 @@ def test_several_steps_in_one_execution_are_the_same_steps(name):
 
 
 def count_calls(num_microbatches, num_examples):
-    calls = []
-
-    class Call(layers.Layer):
-        def call(self, inputs):
-            calls.append(None)
-            return inputs
-
+    traced = Traced()
     inputs = keras.Input((3,))
-    outputs = layers.Dense(1)(Call()(inputs))
+    outputs = layers.Dense(1)(traced(inputs))
     model = keras_sam.SAMModel(
         inputs, outputs, num_microbatches=num_microbatches
     )
     model.compile("sgd", "mse", **GRAPH)
-    calls.clear()
+    traced.count = 0
     model.fit(
         normal(num_examples, 3),
         normal(num_examples, 1),
         batch_size=num_examples,
         verbose=0,
     )
-    return len(calls)
+    return traced.count
 
 
 def test_number_of_parts_does_not_change_the_size_of_the_program():

@@ -8,88 +8,42 @@ from keras import optimizers
 from keras.optimizers.schedules import PiecewiseConstantDecay
 
 import keras_sam
+from tests import cases
 from tests import frameworks
+from tests import training
+from tests.arrays import assert_same
 from tests.contract.twins import Scale
 from tests.contract.twins import mean_prediction
 
-NUM_EXAMPLES = 16
-BATCH_SIZE = 6
-
-
-def network(make_model):
-    inputs = keras.Input((5,))
-    x = layers.Dense(8, kernel_regularizer="l2")(inputs)
-    x = layers.BatchNormalization()(x)
-    x = layers.Activation("relu")(x)
-    x = layers.Dropout(0.3)(x)
-    return make_model(inputs, layers.Dense(3, activation="softmax")(x))
+TASK = cases.MODELS["batch_norm_dropout"]
 
 
 class Recorder(keras.callbacks.Callback):
-    """Remembers all variables after every batch."""
+    """Stores all variables after every batch."""
 
     def __init__(self):
         super().__init__()
         self.steps = []
 
     def on_train_batch_end(self, batch, logs=None):
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        self.steps.append([v.numpy() for v in variables])
+        self.steps.append(training.state(self.model))
 
 
-def fit(make_model, mode):
-    """Return all variables after every step, and the history."""
-    keras.utils.set_random_seed(1)
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(NUM_EXAMPLES, 5)).astype("float32")
-    y = generator.integers(0, 3, NUM_EXAMPLES)
-    model = network(make_model)
-    model.compile(
-        optimizers.SGD(0.1, momentum=0.9),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+def fit(settings, mode):
+    """Return all variables after each of 6 steps, and the history."""
+    recorder = Recorder()
+    _, history = training.train(
+        TASK,
+        settings,
+        data="sample_weight",
+        callbacks=lambda: [recorder],
         **mode,
     )
-    recorder = Recorder()
-    history = model.fit(
-        x,
-        y,
-        sample_weight=np.linspace(0, 2, NUM_EXAMPLES),
-        batch_size=BATCH_SIZE,
-        epochs=3,
-        verbose=0,
-        callbacks=[recorder],
-    )
-    return recorder.steps, history.history
-
-
-def assert_equal(steps, expected):
-    for step, expected_step in zip(steps, expected, strict=True):
-        for actual, value in zip(step, expected_step, strict=True):
-            np.testing.assert_array_equal(actual, value)
-
-
-def assert_plain_training(make, mode):
-    steps, history = fit(make, mode)
-    plain_steps, plain_history = fit(keras.Model, mode)
-    assert_equal(steps, plain_steps)
-    assert history.pop("sharpness") == [0.0, 0.0, 0.0]
-    assert history == plain_history
+    return recorder.steps, history
 
 
 def test_rho_of_zero_is_plain_training_bit_for_bit(mode):
-    assert_plain_training(
-        lambda *ends: keras_sam.SAMModel(*ends, rho=0.0), mode
-    )
-
-
-def test_rho_of_zero_is_plain_training_of_a_wrapped_model_bit_for_bit():
-    assert_plain_training(
-        lambda *ends: keras_sam.SAMModel.from_model(
-            keras.Model(*ends), rho=0.0
-        ),
-        {"jit_compile": False},
-    )
+    training.assert_equals_plain(TASK, "sam", data="sample_weight", **mode)
 
 
 @pytest.fixture
@@ -101,10 +55,10 @@ def _same_arithmetic():
 @pytest.mark.usefixtures("_same_arithmetic")
 def test_steps_where_the_schedule_is_zero_are_plain_bit_for_bit(mode):
     rho = PiecewiseConstantDecay([4], [0.0, 0.5])
-    steps, history = fit(lambda *ends: keras_sam.SAMModel(*ends, rho=rho), mode)
-    plain_steps, _ = fit(keras.Model, mode)
+    steps, history = fit({"rho": rho}, mode)
+    plain_steps, _ = fit(None, mode)
     # Three batches per epoch; iterations 0 to 4 are plain, 5 is not.
-    assert_equal(steps[:5], plain_steps[:5])
+    assert_same(steps[:5], plain_steps[:5])
     assert np.any(steps[5][0] != plain_steps[5][0])
     assert history["sharpness"][0] == 0.0
     assert history["sharpness"][1] > 0.0

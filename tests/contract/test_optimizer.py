@@ -12,69 +12,15 @@ from keras import layers
 from keras import optimizers
 
 import keras_sam
-from tests import reference
-from tests import reference_methods as formulas
-from tests.contract.twins import normal
 
 RHO = 0.5
 NUM_FEATURES = 3
-DECAY = optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
-
-OPTIMIZERS = {
-    "clipnorm": lambda: optimizers.SGD(0.1, clipnorm=0.5),
-    "clipvalue": lambda: optimizers.SGD(0.1, clipvalue=0.5),
-    "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.5),
-    "weight_decay": lambda: optimizers.AdamW(0.1, weight_decay=0.5),
-    "ema": lambda: optimizers.SGD(
-        0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
-    ),
-    "gradient_accumulation": lambda: optimizers.Adam(
-        0.1, gradient_accumulation_steps=2
-    ),
-    "schedule": lambda: optimizers.SGD(DECAY),
-    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-}
 
 
 def regression(**settings):
     inputs = keras.Input((NUM_FEATURES,))
     outputs = layers.Dense(1)(inputs)
     return keras_sam.SAMModel(inputs, outputs, rho=RHO, **settings)
-
-
-def step_on_paper(optimizer, variables, x, y):
-    """Apply the optimizer to the gradient at w + e, found in NumPy."""
-    problem = reference.linear_regression(NUM_FEATURES)
-    kernel, bias = [keras.ops.convert_to_numpy(v.value) for v in variables]
-    weight = np.append(kernel, bias).astype("float64")
-    batch = x, y[:, 0], np.ones(len(x))
-    e = RHO * formulas.unit(problem.gradient(weight, *batch))
-    h = problem.gradient(weight + e, *batch).astype("float32")
-    gradients = [h[:-1, None], h[-1:]]
-    optimizer.apply(
-        [keras.ops.convert_to_tensor(g) for g in gradients], variables
-    )
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizer_acts_once_on_the_final_gradient(name):
-    model = regression()
-    model.compile(OPTIMIZERS[name](), "mse")
-    variables = [keras.Variable(weight) for weight in model.get_weights()]
-    optimizer = OPTIMIZERS[name]()
-    for x, y in zip(normal(5, 6, NUM_FEATURES), 5 * normal(5, 6, 1)):
-        model.train_on_batch(x, y)
-        step_on_paper(optimizer, variables, x, y)
-        for actual, expected in zip(model.trainable_variables, variables):
-            # Twenty float32 operations per step on numbers up to ten, times
-            # the learning rate, each off by up to 2^-24 = 6e-8; five steps.
-            np.testing.assert_allclose(
-                keras.ops.convert_to_numpy(actual.value),
-                keras.ops.convert_to_numpy(expected.value),
-                rtol=0,
-                atol=6e-6,
-            )
-    assert int(model.optimizer.iterations) == int(optimizer.iterations)
 
 
 def embedding(**settings):

@@ -1,21 +1,21 @@
 import json
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.running import ROOT
+from tests.running import TIMEOUT
+from tests.running import environment
 
 
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "tests.backend.jax.processes", *arguments],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -23,7 +23,7 @@ def start(*arguments):
 
 
 def result(process):
-    output, errors = process.communicate(timeout=540)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, errors[-2000:]
     return json.loads(output.splitlines()[-1])
 

@@ -5,14 +5,15 @@ import json
 import pytest
 
 from tests.backend.jax import replicas
-from tests.backend.jax.running import printed_by
+from tests.running import printed_by
 
 CASES = [*replicas.CASES, "masks", "model_parallel"]
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    return json.loads(printed_by("replicas").splitlines()[-1])
+    printed = printed_by("-m", "tests.backend.jax.replicas")
+    return json.loads(printed.splitlines()[-1])
 
 
 @pytest.mark.parametrize("case", CASES)

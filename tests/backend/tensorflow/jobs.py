@@ -1,15 +1,14 @@
 """Starts the workers of a job on this machine and waits for them."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-TIMEOUT = 540  # Seconds. Only a job that hangs takes so long.
+from tests.running import ROOT
+from tests.running import TIMEOUT
+from tests.running import environment
 
 
 class Job:
@@ -63,31 +62,6 @@ class Job:
     def is_running(self):
         """Return whether no worker has ended."""
         return all(process.poll() is None for process in self.processes)
-
-
-def environment(**variables):
-    """Return an environment in which the package is found."""
-    return {
-        **{k: v for k, v in os.environ.items() if k != "TF_CONFIG"},
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(ROOT),
-        "MPLBACKEND": "agg",
-        **variables,
-    }
-
-
-def run(arguments, **variables):
-    """Return what a single process printed, once it has ended well."""
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
 
 
 def _ports(count):

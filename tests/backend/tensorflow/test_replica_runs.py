@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.backend.tensorflow import jobs
+from tests.running import printed_by
 
 # Some ten roundings of 6e-8 on weights of order one: float32 sums in another
 # order, over nine to twelve steps.
@@ -13,7 +13,7 @@ TOLERANCE = 2e-6
 
 @pytest.fixture(scope="module")
 def outcome():
-    printed = jobs.run(["-m", "tests.backend.tensorflow.replica_runs"])
+    printed = printed_by("-m", "tests.backend.tensorflow.replica_runs")
     return json.loads(printed.splitlines()[-1])
 
 

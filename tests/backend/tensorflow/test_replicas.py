@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tests.backend.tensorflow import jobs
 from tests.backend.tensorflow import replicas
+from tests.running import printed_by
 
 CASES = [
     f"{method}, {perturbation}"
@@ -17,11 +17,9 @@ CASES = [
 def outcome():
     methods, settings = (
         json.loads(
-            jobs.run([
-                "-m",
-                "tests.backend.tensorflow.replicas",
-                part,
-            ]).splitlines()[-1]
+            printed_by(
+                "-m", "tests.backend.tensorflow.replicas", part
+            ).splitlines()[-1]
         )
         for part in ("methods", "settings")
     )

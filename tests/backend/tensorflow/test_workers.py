@@ -9,6 +9,7 @@ import pytest
 
 import keras_sam  # noqa: F401, so that its models load
 from tests.backend.tensorflow import jobs
+from tests.running import printed_by
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def outcomes():
     """What two workers printed, and one process with two replicas."""
     with jobs.Job(["-m", "tests.backend.tensorflow.workers"]) as job:
         printed = job.wait()
-    printed.append(jobs.run(["-m", "tests.backend.tensorflow.workers"]))
+    printed.append(printed_by("-m", "tests.backend.tensorflow.workers"))
     return [json.loads(text.splitlines()[-1]) for text in printed]
 
 
