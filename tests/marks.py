@@ -25,6 +25,9 @@ slow = pytest.mark.slow
 MODES = slow_but(["eager"], frameworks.MODES)
 """Names of all ways of running a step; the eager one is fast."""
 
+ONE_OR_TWO = slow_but([1], [1, 2])
+"""Numbers of micro-batches, where every method is tried."""
+
 EAGER_AND_GRAPH = [
     pytest.param({"run_eagerly": True}, id="eager"),
     pytest.param(frameworks.GRAPH, id="graph", marks=slow),
@@ -36,6 +39,7 @@ SLOW_FILES = (
     "backend/jax/test_processes.py",
     "backend/jax/test_replicas.py",
     "backend/jax/test_uncompiled.py",
+    "backend/tensorflow/test_programs.py",
     "backend/tensorflow/test_replica_runs.py",
     "backend/tensorflow/test_replicas.py",
     "backend/tensorflow/test_workers.py",

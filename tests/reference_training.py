@@ -30,13 +30,18 @@ class Step(NamedTuple):
 class Part(NamedTuple):
     """One part of a batch.
 
-    `factor` is the number of parts times the share of the batch that is in
-    this one, so that the mean over the parts is the loss of the batch.
+    Attributes:
+        rows: Its examples.
+        leading: Those from which the perturbation is computed.
+        gain: What its loss is multiplied by before a method sees a gradient.
+        weight: What it counts for in the mean over the parts. `gain * weight`
+            is its share of the examples.
     """
 
     rows: list[np.ndarray]
     leading: list[np.ndarray]
-    factor: float
+    gain: float
+    weight: float
 
 
 def split(batch, num_parts, ascent_fraction):
@@ -46,17 +51,20 @@ def split(batch, num_parts, ascent_fraction):
     for start, stop in bounds:
         num_leading = math.ceil(ascent_fraction * (stop - start))
         rows = [array[start:stop] for array in batch]
-        factor = len(bounds) * (stop - start) / size
-        parts.append(Part(rows, [a[:num_leading] for a in rows], factor))
+        leading = [array[:num_leading] for array in rows]
+        gain, weight = len(bounds) * (stop - start) / size, 1 / len(bounds)
+        parts.append(Part(rows, leading, gain, weight))
     return parts
 
 
-def mean(climbs):
+def mean(parts, values):
     """Return the mean of nests of dictionaries, numbers and vectors."""
-    first = climbs[0]
-    if isinstance(first, dict):
-        return {key: mean([climb[key] for climb in climbs]) for key in first}
-    return sum(climbs) / len(climbs)
+    if isinstance(values[0], dict):
+        return {
+            key: mean(parts, [value[key] for value in values])
+            for key in values[0]
+        }
+    return sum(p.weight * value for p, value in zip(parts, values))
 
 
 def train(
@@ -102,13 +110,13 @@ def train(
         at = At(weight, radius, chosen, problem.is_matrix, memory, velocity)
         ats = [_at_part(at, problem, part) for part in parts]
         squares = [at.g[chosen] @ at.g[chosen] for at in ats]
-        climbs, memory = method.climbs(t, mean(squares), memory)
+        climbs, memory = method.climbs(t, mean(parts, squares), memory)
         if climbs and radius > 0:
             climbs = [method.climb(a._replace(memory=memory)) for a in ats]
             seen = _seen(problem, method, ats, parts, climbs)
-            update = mean([climb.update for climb in climbs])
-            correction = mean([climb.correction for climb in climbs])
-            memory = mean([climb.memory for climb in climbs])
+            update = mean(parts, [climb.update for climb in climbs])
+            correction = mean(parts, [climb.correction for climb in climbs])
+            memory = mean(parts, [climb.memory for climb in climbs])
         else:
             g = problem.gradient(weight, *batch)
             update, correction = g, 0.0
@@ -124,9 +132,9 @@ def train(
 
 def _at_part(at, problem, part):
     def gradient(weight):
-        return part.factor * problem.gradient(weight, *part.rows)
+        return part.gain * problem.gradient(weight, *part.rows)
 
-    g = part.factor * problem.gradient(at.weight, *part.leading)
+    g = part.gain * problem.gradient(at.weight, *part.leading)
     return at._replace(g=g, gradient=gradient)
 
 
@@ -138,9 +146,9 @@ def _seen(problem, method, ats, parts, climbs):
         clean = problem.loss(at.weight, *examples)
         perturbed = problem.loss(at.weight + climb.e, *examples)
         blind_rise = at.gradient(at.weight + climb.e) @ climb.e
-        rise = part.factor * (perturbed - clean)
+        rise = part.gain * (perturbed - clean)
         losses.append(perturbed if method.is_blind else clean)
         rises.append(blind_rise if method.is_blind else rise)
         sizes.append(len(examples[0]))
     loss = np.average(losses, weights=sizes)
-    return loss, sum(sizes), mean(rises)
+    return loss, sum(sizes), mean(parts, rises)

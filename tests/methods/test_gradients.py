@@ -55,7 +55,7 @@ def sparse_embedding():
     return layers.Embedding(5, 2)
 
 
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("num_microbatches", marks.ONE_OR_TWO)
 @pytest.mark.parametrize("name", METHODS)
 def test_sparse_gradient_is_its_dense_equal(name, num_microbatches):
     assert_sparse_is_dense(name, EAGER, METHODS[name].rho, num_microbatches)

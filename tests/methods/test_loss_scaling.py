@@ -75,8 +75,10 @@ def state(model):
     return small_network.values(model.variables)
 
 
-@pytest.mark.parametrize("scaling", [scaled, scaled_by_a_constant])
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize(
+    "scaling", marks.slow_but([scaled], [scaled, scaled_by_a_constant])
+)
+@pytest.mark.parametrize("num_microbatches", marks.ONE_OR_TWO)
 @pytest.mark.parametrize("name", ROWS)
 def test_scaling_by_a_power_of_two_changes_no_bit(
     name, num_microbatches, scaling
@@ -94,7 +96,7 @@ def test_scaling_by_a_power_of_two_changes_no_bit(
     small_network.assert_same(state(plain), state(with_scaling))
 
 
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("num_microbatches", marks.ONE_OR_TWO)
 @pytest.mark.parametrize("name", METHODS)
 def test_skipped_step_leaves_no_trace(name, num_microbatches):
     assert_no_trace(name, EAGER, num_microbatches=num_microbatches)
