@@ -13,13 +13,16 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # Tests of one backend are in a folder of its name.
 collect_ignore = [
-    f"backend/{name}" for name in BACKENDS if name != keras.backend.backend()
+    f"{part}/{name}"
+    for part in ("backend", "trainers")
+    for name in BACKENDS
+    if name != keras.backend.backend()
 ]
 
 if not all(map(importlib.util.find_spec, BACKENDS)):
     collect_ignore.append("agreement")
 if keras.backend.backend() == "torch":
-    collect_ignore.append("test_compiled.py")
+    collect_ignore.append("trainers/test_compiled.py")
 
 frameworks.exact()
 

@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from tests import frameworks
-from tests import reference_methods as formulas
 from tests.arrays import flat
 from tests.arrays import values
+from tests.reference import methods as formulas
 
 RHO = {"sam": 0.1, "asam": 0.5}
 """The methods there are, each with a radius that leaves its mark.

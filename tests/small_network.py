@@ -1,4 +1,4 @@
-"""Networks of which `reference.py` knows the gradient, and data for them."""
+"""Networks whose gradients `reference/problems.py` knows, and their data."""
 
 from typing import Any
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import numpy as np
 
 import keras_sam
 from tests import frameworks
-from tests import reference
 from tests.arrays import assert_same as assert_same
 from tests.arrays import flat
 from tests.arrays import values as values
 from tests.methods.table import METHODS
-from tests.reference_training import train
+from tests.reference import problems
+from tests.reference.training import train
 
 NUM_FEATURES = 3
 NUM_HIDDEN = 4
@@ -30,7 +30,7 @@ EAGER = {"run_eagerly": True}
 class Network(NamedTuple):
     """A problem of the reference in layers of Keras, which are `Dense`."""
 
-    problem: reference.Problem
+    problem: problems.Problem
     layers: tuple[dict[str, Any], ...]
     loss: Any = "mse"
 
@@ -39,15 +39,15 @@ _OUTPUT = {"units": 1, "name": "output"}
 _HIDDEN = {"units": NUM_HIDDEN, "activation": "tanh", "name": "hidden"}
 NETWORKS = {
     "linear_regression": Network(
-        reference.linear_regression(NUM_FEATURES), (_OUTPUT,)
+        problems.linear_regression(NUM_FEATURES), (_OUTPUT,)
     ),
     "logistic_regression": Network(
-        reference.logistic_regression(NUM_FEATURES),
+        problems.logistic_regression(NUM_FEATURES),
         (_OUTPUT,),
         keras.losses.BinaryCrossentropy(from_logits=True),
     ),
     "tanh_network": Network(
-        reference.tanh_network(NUM_FEATURES, NUM_HIDDEN), (_HIDDEN, _OUTPUT)
+        problems.tanh_network(NUM_FEATURES, NUM_HIDDEN), (_HIDDEN, _OUTPUT)
     ),
 }
 PROBLEM = NETWORKS["tanh_network"].problem

@@ -1,6 +1,6 @@
 """Loss scaling: both passes scaled, nothing that the user sees.
 
-"What one step does" in `keras_sam/engine/__init__.py`, row loss scaling.
+The table of side effects in `keras_sam/engine/__init__.py`, row loss scaling.
 `tests/methods/test_loss_scaling.py` has the steps of every method.
 """
 

@@ -1,8 +1,8 @@
 """What the user's optimizer gets: one gradient per step, once.
 
-"What one step does" in `keras_sam/engine/__init__.py`, rows clipping and so on,
-sparse gradient, norms. `tests/methods/test_gradients.py` has the gradients that
-are zero or missing, for every method.
+The table of side effects in `keras_sam/engine/__init__.py`, rows sparse gradient
+and norms. `tests/trainers/test_optimizers.py` has what optimizers do, and
+`tests/methods/test_gradients.py` gradients that are zero or missing.
 """
 
 import keras

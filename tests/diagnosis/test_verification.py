@@ -11,10 +11,10 @@ from keras import layers
 import keras_sam
 from keras_sam import methods
 from keras_sam import schedules
-from tests import reference_methods as formulas
 from tests import small_network
 from tests.methods.table import METHODS
-from tests.reference_methods import At
+from tests.reference import methods as formulas
+from tests.reference.methods import At
 from tests.small_network import EAGER
 from tests.small_network import PROBLEM
 

@@ -7,11 +7,11 @@ import pytest
 import keras_sam
 from tests import frameworks
 from tests import marks
-from tests import reference
-from tests import reference_methods as formulas
 from tests import small_network
 from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM
+from tests.reference import methods as formulas
+from tests.reference import problems
 from tests.small_network import EAGER
 from tests.small_network import EPOCHS
 from tests.small_network import GRAPH
@@ -46,9 +46,7 @@ def assert_same_training(
         METHODS[name].formula,
         METHODS[name].rho,
         number,
-        reference.with_penalty(
-            small_network.NETWORKS[network].problem, penalty
-        ),
+        problems.with_penalty(small_network.NETWORKS[network].problem, penalty),
         momentum=momentum,
         chosen=chosen,
         **settings,

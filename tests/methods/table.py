@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 
 from keras_sam import methods
-from tests import reference_methods as formulas
+from tests.reference import methods as formulas
 
 MOMENTUM = 0.8
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from tests import reference
-from tests import reference_methods as formulas
+from tests.reference import methods as formulas
+from tests.reference import problems
 
 PROBLEMS = {
-    "linear_regression": reference.linear_regression(3),
-    "logistic_regression": reference.logistic_regression(3),
-    "tanh_network": reference.tanh_network(3, 4),
+    "linear_regression": problems.linear_regression(3),
+    "logistic_regression": problems.logistic_regression(3),
+    "tanh_network": problems.tanh_network(3, 4),
 }
 PROBLEMS |= {
-    f"{name}_with_penalty": reference.with_penalty(problem, 0.3)
+    f"{name}_with_penalty": problems.with_penalty(problem, 0.3)
     for name, problem in PROBLEMS.items()
 }
 
@@ -73,4 +73,4 @@ def test_asam_on_paper():
     ],
 )
 def test_parts_are_consecutive_and_almost_equal(size, count, expected):
-    assert reference.parts(size, count) == expected
+    assert problems.parts(size, count) == expected

@@ -1,12 +1,12 @@
-"""Training with any of `reference_methods`, in NumPy and float64."""
+"""Training with any of `methods.py`, in NumPy and float64."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from tests import reference
-from tests.reference_methods import At
+from tests.reference import problems
+from tests.reference.methods import At
 
 
 class Step(NamedTuple):
@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 def split(batch, num_parts, ascent_fraction):
     size = len(batch[0])
-    bounds = reference.parts(size, num_parts)
+    bounds = problems.parts(size, num_parts)
     parts = []
     for start, stop in bounds:
         num_leading = math.ceil(ascent_fraction * (stop - start))
@@ -82,7 +82,7 @@ def train(
     """Train by stochastic gradient descent.
 
     Args:
-        problem: `reference.Problem`.
+        problem: `problems.Problem`.
         method: `Method`.
         weight: Vector to start from.
         batches: List of triples `x, y, sample_weight`.

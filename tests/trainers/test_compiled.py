@@ -11,9 +11,9 @@ import keras_sam
 from tests import marks
 from tests import small_network
 from tests.contract.twins import normal
+from tests.engine.test_plain import Traced
 from tests.methods.table import METHODS
 from tests.small_network import GRAPH
-from tests.test_plain import Traced
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])

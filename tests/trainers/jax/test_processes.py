@@ -13,7 +13,7 @@ from tests.running import environment
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.backend.jax.processes", *arguments],
+        [sys.executable, "-m", "tests.trainers.jax.processes", *arguments],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from tests.backend.jax import replicas
 from tests.running import printed_by
+from tests.trainers.jax import replicas
 
 CASES = [*replicas.CASES, "masks", "model_parallel"]
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    printed = printed_by("-m", "tests.backend.jax.replicas")
+    printed = printed_by("-m", "tests.trainers.jax.replicas")
     return json.loads(printed.splitlines()[-1])
 
 

@@ -4,5 +4,5 @@ from tests.running import printed_by
 
 
 def test_uncompiled_steps_on_devices_are_refused_and_change_nothing():
-    printed = printed_by("-m", "tests.backend.jax.uncompiled")
+    printed = printed_by("-m", "tests.trainers.jax.uncompiled")
     assert printed.count("refused: On JAX, a perturbation") == 2

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tests import small_network
-from tests.backend.tensorflow import replicas
+from tests.trainers.tensorflow import replicas
 
 NUM_STEPS = 300
 RHO = 0.1

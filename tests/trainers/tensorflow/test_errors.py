@@ -7,10 +7,10 @@ from keras import layers
 
 import keras_sam
 from tests import test_custom_loop
-from tests.test_errors import X
-from tests.test_errors import Y
-from tests.test_errors import compiled
-from tests.test_errors import unchanged
+from tests.test_sam_model import X
+from tests.test_sam_model import Y
+from tests.test_sam_model import compiled
+from tests.test_sam_model import unchanged
 
 
 def test_more_micro_batches_than_examples_of_a_dataset_are_refused():

@@ -2,8 +2,8 @@
 
 import importlib
 
-from tests.test_keras_callbacks import callbacks
-from tests.test_keras_callbacks import fit
+from tests.trainers.test_keras_callbacks import callbacks
+from tests.trainers.test_keras_callbacks import fit
 
 
 def test_tensor_board_writes_sharpness(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ TOLERANCE = 2e-6
 
 @pytest.fixture(scope="module")
 def outcome():
-    printed = printed_by("-m", "tests.backend.tensorflow.replica_runs")
+    printed = printed_by("-m", "tests.trainers.tensorflow.replica_runs")
     return json.loads(printed.splitlines()[-1])
 
 

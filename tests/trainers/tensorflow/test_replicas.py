@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tests.backend.tensorflow import replicas
 from tests.running import printed_by
+from tests.trainers.tensorflow import replicas
 
 CASES = [
     f"{method}, {perturbation}"
@@ -18,7 +18,7 @@ def outcome():
     methods, settings = (
         json.loads(
             printed_by(
-                "-m", "tests.backend.tensorflow.replicas", part
+                "-m", "tests.trainers.tensorflow.replicas", part
             ).splitlines()[-1]
         )
         for part in ("methods", "settings")

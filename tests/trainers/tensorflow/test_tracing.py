@@ -7,7 +7,7 @@ from keras import layers
 from keras.optimizers.schedules import PiecewiseConstantDecay
 
 import keras_sam
-from tests.test_plain import Traced
+from tests.engine.test_plain import Traced
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import keras_sam  # noqa: F401, so that its models load
-from tests.backend.tensorflow import jobs
 from tests.running import printed_by
+from tests.trainers.tensorflow import jobs
 
 
 @pytest.fixture(scope="module")
 def outcomes():
     """What two workers printed, and one process with two replicas."""
-    with jobs.Job(["-m", "tests.backend.tensorflow.workers"]) as job:
+    with jobs.Job(["-m", "tests.trainers.tensorflow.workers"]) as job:
         printed = job.wait()
-    printed.append(printed_by("-m", "tests.backend.tensorflow.workers"))
+    printed.append(printed_by("-m", "tests.trainers.tensorflow.workers"))
     return [json.loads(text.splitlines()[-1]) for text in printed]
 
 

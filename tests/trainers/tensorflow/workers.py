@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
-from tests.backend.tensorflow import replicas
+from tests.trainers.tensorflow import replicas
 
 
 def main():
