@@ -1,6 +1,6 @@
 """What the user's optimizer gets: one gradient per step, once.
 
-The table of side effects in `keras_sam/engine/__init__.py`, rows sparse gradient
+The table of side effects in `keras_sam/engine/__init__.py`, sparse gradients
 and norms. `tests/trainers/test_optimizers.py` has what optimizers do, and
 `tests/methods/test_gradients.py` gradients that are zero or missing.
 """
