@@ -1,7 +1,6 @@
 """Tables of what the contract tests run on.
 
-A new method joins by one row in `METHODS`, a new kind of model by a function
-in `models.py` and one row in `MODELS`.
+A new kind of model joins by a function in `models.py` and one row in `MODELS`.
 """
 
 import functools
@@ -14,19 +13,9 @@ import numpy as np
 
 from tests import frameworks
 from tests import models
+from tests.methods.table import NAMES
 
-METHODS = {
-    "sam": {"method": "sam"},
-    "asam": {"method": "asam"},
-    "gsam": {"method": "gsam"},
-    "weighted_sam": {"method": "weighted_sam"},
-    "friendly_sam": {"method": "friendly_sam"},
-    "vasso": {"method": "vasso"},
-    "stable_sam": {"method": "stable_sam"},
-    "momentum_sam": {"method": "momentum_sam"},
-    "look_sam": {"method": "look_sam"},
-    "ae_sam": {"method": "ae_sam"},
-}
+METHODS = {name: {"method": name} for name in NAMES}
 """Arguments of `SAMModel`."""
 
 NUM_EXAMPLES = 20

@@ -1,25 +1,39 @@
 """What every test starts from, and the ways a step can run."""
 
 import importlib.util
+from pathlib import Path
 
 import keras
 import pytest
 
 from tests import frameworks
+from tests import marks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
 # Tests of one backend are in a folder of its name.
 collect_ignore = [
-    f"backend/{name}" for name in BACKENDS if name != keras.backend.backend()
+    f"{part}/{name}"
+    for part in ("backend", "trainers")
+    for name in BACKENDS
+    if name != keras.backend.backend()
 ]
 
 if not all(map(importlib.util.find_spec, BACKENDS)):
     collect_ignore.append("agreement")
 if keras.backend.backend() == "torch":
-    collect_ignore.append("test_compiled.py")
+    collect_ignore.append("trainers/test_compiled.py")
 
 frameworks.exact()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of slow files."""
+    folder = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(folder).as_posix()
+        if name.startswith(marks.SLOW_FILES):
+            item.add_marker(marks.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +46,7 @@ def _same_start():
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.fixture(params=frameworks.MODES)
+@pytest.fixture(params=marks.MODES)
 def mode(request):
     """Arguments of `compile` for each way of running a step."""
     return dict(frameworks.MODES[request.param])

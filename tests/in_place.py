@@ -1,13 +1,17 @@
 """Sharpness-aware steps as one would write them by hand, on variables.
 
 Add the perturbation to the weights, run the second pass, take it off again.
-Nothing here comes from `keras_sam`.
+Nothing here comes from `keras_sam`; the perturbation is that of the reference.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from tests import frameworks
+from tests.arrays import flat
+from tests.arrays import values
+from tests.reference import methods as formulas
 
 RHO = {"sam": 0.1, "asam": 0.5}
 """The methods there are, each with a radius that leaves its mark.
@@ -19,16 +23,27 @@ than the tolerance of 1e-5.
 
 
 def perturbation(name, gradients, variables, rho):
-    """Foret et al., 2021, equation 2; Kwon et al., 2021, equation 8."""
-    metric = [ops.ones_like(g) for g in gradients]
-    if name == "asam":
-        metric = [
-            ops.abs(v) + 0.01 if v.name not in ("bias", "beta") else m
-            for v, m in zip(variables, metric)
-        ]
-    squares = [ops.sum((m * g) ** 2) for m, g in zip(metric, gradients)]
-    norm = ops.sqrt(sum(squares))
-    return [rho * m * m * g / norm for m, g in zip(metric, gradients)]
+    """Return e of the reference, an array for each variable."""
+    formula = {"sam": formulas.sam(), "asam": formulas.asam(0.01)}[name]
+    gradients = [ops.convert_to_numpy(g) for g in gradients]
+    is_matrix = [
+        np.full(v.shape, v.name not in ("bias", "beta")) for v in variables
+    ]
+    g, weight = flat(gradients), flat(values(variables))
+    at = formulas.At(
+        weight,
+        rho,
+        chosen=np.ones(g.shape, bool),
+        is_matrix=flat(is_matrix) > 0,
+        memory={},
+        velocity=None,
+        g=g,
+        gradient=lambda w: g,
+    )
+    parts = np.split(
+        formula.climb(at).e, np.cumsum([x.size for x in gradients])
+    )
+    return [e.reshape(x.shape) for e, x in zip(parts, gradients)]
 
 
 class InPlace:
@@ -37,7 +52,7 @@ class InPlace:
     @frameworks.train_step
     def train_step(self, data):
         data = keras.utils.unpack_x_y_sample_weight(data)
-        before = read(self.non_trainable_variables)
+        before = values(self.non_trainable_variables)
         generators = frameworks.generators()
         gradients, loss, y_pred = self.differentiate(*data)
         self._loss_tracker.update_state(
@@ -46,8 +61,8 @@ class InPlace:
         logs = self.compute_metrics(data[0], data[1], y_pred, data[2])
 
         state = self.non_trainable_variables + self.metrics_variables
-        after = read(state)
-        weights = read(self.trainable_variables)
+        after = values(state)
+        weights = values(self.trainable_variables)
         self.perturb(gradients)
         write(self.non_trainable_variables, before)
         frameworks.set_generators(generators)
@@ -82,10 +97,6 @@ class InPlace:
         climb = perturbation(self.method, gradients, variables, self.rho)
         for variable, e in zip(variables, climb):
             variable.assign_add(e)
-
-
-def read(variables):
-    return [variable.numpy() for variable in variables]
 
 
 def write(variables, values):

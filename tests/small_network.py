@@ -1,30 +1,68 @@
-"""A network of which `reference.py` knows the gradient, and data for it."""
+"""Networks whose gradients `reference/problems.py` knows, and their data."""
+
+from typing import Any
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 import keras_sam
 from tests import frameworks
-from tests import reference
+from tests.arrays import assert_same as assert_same
+from tests.arrays import flat
+from tests.arrays import values as values
+from tests.methods.table import METHODS
+from tests.reference import problems
+from tests.reference.training import train
 
 NUM_FEATURES = 3
 NUM_HIDDEN = 4
 BATCH_SIZE = 5
 NUM_EXAMPLES = 15
+EPOCHS = 2
 LEARNING_RATE = 0.1
-
-PROBLEM = reference.tanh_network(NUM_FEATURES, NUM_HIDDEN)
 
 GRAPH = frameworks.GRAPH
 JIT = frameworks.JIT
 EAGER = {"run_eagerly": True}
 
 
-def network(make=keras_sam.SAMModel, **settings):
+class Network(NamedTuple):
+    """A problem of the reference in layers of Keras, which are `Dense`."""
+
+    problem: problems.Problem
+    layers: tuple[dict[str, Any], ...]
+    loss: Any = "mse"
+
+
+_OUTPUT = {"units": 1, "name": "output"}
+_HIDDEN = {"units": NUM_HIDDEN, "activation": "tanh", "name": "hidden"}
+NETWORKS = {
+    "linear_regression": Network(
+        problems.linear_regression(NUM_FEATURES), (_OUTPUT,)
+    ),
+    "logistic_regression": Network(
+        problems.logistic_regression(NUM_FEATURES),
+        (_OUTPUT,),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+    ),
+    "tanh_network": Network(
+        problems.tanh_network(NUM_FEATURES, NUM_HIDDEN), (_HIDDEN, _OUTPUT)
+    ),
+}
+PROBLEM = NETWORKS["tanh_network"].problem
+
+
+def network(
+    make=keras_sam.SAMModel,
+    kind="tanh_network",
+    dense=keras.layers.Dense,
+    **settings,
+):
     """Return the model, always with the same weights."""
-    inputs = keras.Input((NUM_FEATURES,))
-    hidden = keras.layers.Dense(NUM_HIDDEN, "tanh", name="hidden")(inputs)
-    outputs = keras.layers.Dense(1, name="output")(hidden)
+    outputs = inputs = keras.Input((NUM_FEATURES,))
+    for layer in NETWORKS[kind].layers:
+        outputs = dense(**layer)(outputs)
     model = make(inputs, outputs, **settings)
     generator = np.random.default_rng(2)
     model.set_weights([generator.normal(size=w.shape) for w in model.weights])
@@ -35,8 +73,16 @@ def compiled(mode=EAGER, momentum=0.0, optimizer=None, **settings):
     """Return the model, compiled with SGD unless told otherwise."""
     model = network(**settings)
     optimizer = optimizer or keras.optimizers.SGD(LEARNING_RATE, momentum)
-    model.compile(optimizer, "mse", **mode)
+    loss = NETWORKS[settings.get("kind", "tanh_network")].loss
+    model.compile(optimizer, loss, **mode)
     return model
+
+
+def of_method(name, mode=EAGER, momentum=0.9, **arguments):
+    """Return the model, compiled with a row of the table of methods."""
+    row = METHODS[name]
+    settings = {"method": row.method, "rho": row.rho, **arguments}
+    return compiled(mode, momentum, **settings)
 
 
 def examples(number=NUM_EXAMPLES):
@@ -56,7 +102,7 @@ def batches(number=NUM_EXAMPLES):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Remembers weights and logs after every batch."""
+    """Stores weights and logs after every batch."""
 
     def __init__(self):
         super().__init__()
@@ -86,18 +132,56 @@ def fit(model, epochs=1, number=NUM_EXAMPLES, **arguments):
     return recorder
 
 
-def flat(arrays):
-    """Return arrays as one vector."""
-    return np.concatenate([np.ravel(a) for a in arrays]).astype("float64")
+# Relative to the largest number compared. Each step adds to a weight what
+# comes from a chain of about thirty operations, each off by up to half of
+# `eps` of the dtype, and six steps add up.
+NUM_ROUNDINGS = 6 * 30
 
 
-def values(variables):
-    """Return the values of variables."""
-    return [variable.numpy() for variable in variables]
+def assert_close(actual, expected, dtype="float32"):
+    tolerance = NUM_ROUNDINGS * np.finfo(dtype).eps / 2
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=tolerance * np.max(np.abs(expected))
+    )
 
 
-def assert_same(first, second):
-    """Assert that two lists of arrays are equal bit for bit."""
-    assert len(first) == len(second)
-    for a, b in zip(first, second):
-        np.testing.assert_array_equal(a, b)
+def reference_steps(
+    model, formula, rho, number=NUM_EXAMPLES, problem=PROBLEM, **arguments
+):
+    """Return the steps of `EPOCHS` epochs in NumPy, from the same weights."""
+    return train(
+        problem,
+        formula,
+        flat(model.get_weights()),
+        EPOCHS * batches(number),
+        rho,
+        **{"learning_rate": LEARNING_RATE, **arguments},
+    )
+
+
+def assert_same_training(model, steps, number=NUM_EXAMPLES, **arguments):
+    """Compare weights, loss and sharpness after each step of `fit`."""
+    recorder = fit(model, EPOCHS, number, **arguments)
+    dtype = frameworks.accuracy(keras.config.floatx())
+    assert_close(recorder.weights, [step.weight for step in steps], dtype)
+    loss, sharpness = running_means(steps)
+    assert_close([logs["loss"] for logs in recorder.logs], loss)
+    # It is the difference of two losses, and has their rounding.
+    found = np.array([logs["sharpness"] for logs in recorder.logs])
+    assert_close(found + loss, sharpness + loss)
+
+
+def running_means(steps):
+    """Return what `fit` logs after each step: means since the epoch began.
+
+    Of the loss over examples, of the sharpness over steps with a second pass.
+    """
+    losses, rises = [], []
+    length = len(steps) // EPOCHS
+    for i, _ in enumerate(steps):
+        since = steps[i - i % length : i + 1]
+        perturbed = [s.sharpness for s in since if s.sharpness is not None]
+        sizes = [s.num_seen for s in since]
+        losses.append(np.average([s.loss for s in since], weights=sizes))
+        rises.append(np.mean(perturbed) if perturbed else 0.0)
+    return np.array(losses), np.array(rises)

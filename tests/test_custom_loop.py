@@ -5,16 +5,8 @@ from keras import layers
 
 import keras_sam
 from keras_sam import methods
-
-METHODS = (
-    "sam",
-    "asam",
-    "gsam",
-    "friendly_sam",
-    "vasso",
-    "stable_sam",
-    "momentum_sam",
-)
+from tests.methods.table import IN_LOOPS
+from tests.methods.table import METHODS
 
 
 def data():
@@ -36,10 +28,11 @@ def loss_of(model, x, y):
     return lambda: loss(y, model(x, training=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_loop_does_what_fit_does(method):
+@pytest.mark.parametrize("name", IN_LOOPS)
+def test_a_loop_does_what_fit_does(name):
     """Weights, normalization statistics, seeds, loss, over several steps."""
     x, y = data()
+    method = METHODS[name].method
     fitted = network(keras_sam.SAMModel, method=method, rho=0.1)
     fitted.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     looped, optimizer = network(keras.Model), keras.optimizers.SGD(0.1)

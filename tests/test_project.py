@@ -2,9 +2,7 @@
 
 import ast
 import configparser
-import importlib
 import inspect
-import pkgutil
 import re
 import subprocess
 import sys
@@ -13,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import keras_sam
+from keras_sam.methods import Method
+from tests.methods import table
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "keras_sam"
@@ -115,13 +115,6 @@ def test_import_works_without_what_only_examples_and_plots_need():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_changelog_starts_with_what_is_unreleased_and_names_this_version():
-    text = (ROOT / "CHANGELOG.md").read_text()
-    sections = re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)
-    assert sections[0] == "Unreleased"
-    assert re.search(rf"\b{re.escape(keras_sam.__version__)}\b", text)
-
-
 def test_readme_names_the_supported_versions_of_setup_cfg():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
@@ -134,44 +127,6 @@ def test_readme_names_the_supported_versions_of_setup_cfg():
     ]:
         oldest = re.search(r">=\s*([\d.]+)", requirement).group(1)
         assert f"{name} {oldest}" in readme
-
-
-def test_license_is_apache_2():
-    text = (ROOT / "LICENSE").read_text()
-    assert "Apache License" in text
-    assert "Version 2.0, January 2004" in text
-
-
-def public_modules():
-    """Yield the public modules of the package, those of the backend apart."""
-    yield keras_sam
-    for info in pkgutil.walk_packages(keras_sam.__path__, "keras_sam."):
-        if not any(
-            part in info.name for part in (".backend", ".trainers", "._")
-        ):
-            yield importlib.import_module(info.name)
-
-
-def public_objects():
-    """Return `{qualified name: class or function}` of what users import."""
-    found = {}
-    for module in public_modules():
-        for name, value in vars(module).items():
-            own = getattr(value, "__module__", "").startswith("keras_sam")
-            is_callable = inspect.isclass(value) or inspect.isfunction(value)
-            if own and is_callable and not name.startswith("_"):
-                found[f"{value.__module__}.{value.__qualname__}"] = value
-    return found
-
-
-OBJECTS = public_objects()
-
-
-@pytest.mark.parametrize("name", OBJECTS)
-def test_every_public_name_is_documented(name):
-    # `__doc__` is never inherited, unlike what `inspect.getdoc` returns.
-    docstring = OBJECTS[name].__doc__ or ""
-    assert docstring.split("\n")[0].endswith(".")
 
 
 def parameters(value):
@@ -198,16 +153,20 @@ def test_what_users_call_documents_arguments_and_results(name):
         assert "Returns:" in docstring
 
 
-METHODS = [
-    value
-    for value in vars(keras_sam.methods).values()
-    if inspect.isclass(value)
-    and issubclass(value, keras_sam.methods.Method)
-    and value is not keras_sam.methods.Method
-]
+def is_method(value):
+    return inspect.isclass(value) and issubclass(value, Method)
 
 
-@pytest.mark.parametrize("method", METHODS)
+METHODS = {
+    value for value in vars(keras_sam.methods).values() if is_method(value)
+} - {Method}
+
+
+def test_every_method_is_in_the_table_of_methods():
+    assert {type(row.method) for row in table.METHODS.values()} == METHODS
+
+
+@pytest.mark.parametrize("method", sorted(METHODS, key=str))
 def test_method_documents_hyperparameters_formula_and_paper(method):
     docstring = inspect.getdoc(method)
     for parameter in parameters(method):

@@ -14,16 +14,13 @@ from keras_sam.schedules import Periodic
 from keras_sam.schedules import ProportionalToLearningRate
 from keras_sam.schedules import Warmup
 from tests import frameworks
-from tests import reference_methods
+from tests import marks
 from tests import small_network
 from tests.frameworks import MODES
-from tests.reference_training import train
-from tests.small_network import EAGER
-from tests.small_network import GRAPH
+from tests.methods.table import METHODS
+from tests.small_network import EPOCHS
 from tests.small_network import LEARNING_RATE
-from tests.test_methods import assert_close
 
-EPOCHS = 2
 NUM_STEPS = 6
 RHO = 0.3
 
@@ -188,31 +185,24 @@ STEPS = {
 
 
 def assert_same_training(schedule, rho, mode, rate=LEARNING_RATE, **fit):
-    """Compare the weights after each step with those of SAM in NumPy."""
+    """Compare each step with that of SAM in NumPy."""
     keras_rate, rate = rate if isinstance(rate, tuple) else (rate, rate)
-    model = small_network.compiled(
-        mode, optimizer=keras.optimizers.SGD(keras_rate), rho=schedule
+    optimizer = keras.optimizers.SGD(keras_rate)
+    model = small_network.compiled(mode, optimizer=optimizer, rho=schedule)
+    steps = small_network.reference_steps(
+        model, METHODS["sam"].formula, rho, learning_rate=rate
     )
-    steps = train(
-        small_network.PROBLEM,
-        reference_methods.sam(),
-        small_network.flat(model.get_weights()),
-        EPOCHS * small_network.batches(),
-        rho,
-        rate,
-    )
-    recorder = small_network.fit(model, EPOCHS, **fit)
-    assert_close(recorder.weights, [step.weight for step in steps])
+    small_network.assert_same_training(model, steps, **fit)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_has_the_radius_of_the_schedule(name, mode):
     make, rho = STEPS[name]
     assert_same_training(make(), rho, MODES[mode])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 def test_radius_follows_a_schedule_of_the_learning_rate(mode):
     assert_same_training(
         ProportionalToLearningRate(RHO, 0.1),
@@ -225,7 +215,7 @@ def test_radius_follows_a_schedule_of_the_learning_rate(mode):
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 def test_radius_follows_a_callback_that_changes_the_learning_rate(mode):
     rates = [0.1, 0.02]
     num_batches = NUM_STEPS // EPOCHS
@@ -270,7 +260,7 @@ def runs_of_each_step(mode, **settings):
     return runs
 
 
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 @pytest.mark.parametrize(
     "settings, runs",
     [

@@ -6,10 +6,12 @@ import pytest
 
 import keras_sam
 from examples.write_a_method import PowerSAM
+from tests import marks
 from tests import small_network
 from tests.frameworks import COMPILED
 
 
+@marks.slow
 @pytest.mark.parametrize("mode", COMPILED.values(), ids=COMPILED)
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_step_is_that_of_the_formula(power, mode):

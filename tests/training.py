@@ -6,6 +6,8 @@ import numpy as np
 import keras_sam
 from tests import cases
 from tests import in_place
+from tests.arrays import assert_same
+from tests.arrays import values
 
 # The same formulas, but sums are taken in another order in graph mode than
 # eagerly: units in the last place of float32 (6e-8), which six steps let grow.
@@ -73,16 +75,6 @@ def state(model):
         *model.metrics_variables,
     ]
     return values(v for v in variables if id(v) not in own)
-
-
-def values(variables):
-    """Return variables as arrays."""
-    return [v.numpy() for v in variables]
-
-
-def assert_same(first, second):
-    """Assert that two nests of arrays are equal bit for bit."""
-    keras.tree.map_structure(np.testing.assert_array_equal, first, second)
 
 
 def assert_equals_plain(task, method, **arguments):

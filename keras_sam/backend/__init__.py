@@ -15,7 +15,6 @@ Private Keras names that this folder relies on, each covered by
 | `Model._symbolic_build` | creates the variables of loss and metrics |
 | `Model._compile_config` | tells one `compile` from another; set last |
 | `Variable._layout` | how a variable is laid out over devices |
-| `Layer._losses_override` | hands the losses of a pass to `compute_loss` |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
 | `functional_init_arguments` | whether arguments are inputs and outputs |
 | `functional_like_constructor` | whether a constructor takes these |
@@ -62,7 +61,6 @@ from keras_sam.backend.keras_private import has_functional_constructor
 from keras_sam.backend.keras_private import layout
 from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
-from keras_sam.backend.keras_private import losses_of
 from keras_sam.backend.keras_private import made_global_seed_variable
 from keras_sam.backend.keras_private import predict
 from keras_sam.backend.keras_private import save_under_name_of

@@ -1,9 +1,7 @@
 """Private Keras API behind names of our own; `__init__.py` lists it."""
 
-import contextlib
 import random
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -47,17 +45,6 @@ def compute_loss(
     return model._compute_loss(
         x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
     )
-
-
-@contextlib.contextmanager
-def losses_of(model: keras.Model, losses: list[Tensor]) -> Iterator[None]:
-    """Make `model.losses` return `losses`, if there are any, in this scope."""
-    previous = model._losses_override
-    model._losses_override = losses
-    try:
-        yield
-    finally:
-        model._losses_override = previous
 
 
 def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:

@@ -1,21 +1,17 @@
 """The three backends do the same. Collected only where all are installed."""
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.agreement.train import EPOCHS
-from tests.test_methods import METHODS
+from tests.methods.table import METHODS
+from tests.running import printed_by
 
-ROOT = Path(__file__).parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# As in `test_methods.py`, but 50 steps, and each result off by as much. What
+# As in `small_network.py`, but 50 steps, and each result off by as much. What
 # is rounded early passes through all later steps; where they contract it fades
 # and where they do not it grows with their number, not exponentially, because
 # the loss has flattened by then.
@@ -24,21 +20,10 @@ TOLERANCE = 2 * 50 * 30 * 2**-24
 
 def run(folder, backend, *earlier):
     """Run `train.py` with a backend as name; return what it wrote."""
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.agreement.train",
-            folder,
-            backend,
-            *earlier,
-        ],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
+    printed_by(
+        *("-m", "tests.agreement.train", folder, backend, *earlier),
+        KERAS_BACKEND=backend,
     )
-    assert process.returncode == 0, process.stderr[-3000:]
     suffix = "-resumed" if earlier else ""
     return np.load(folder / f"{backend}{suffix}.npz")
 

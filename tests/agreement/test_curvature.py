@@ -1,18 +1,13 @@
 """What the three backends measure is the same."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tests.agreement.curvature import CASES
 from tests.agreement.curvature import LANCZOS_STEPS
 from tests.agreement.curvature import MEASURED_CASES
+from tests.running import printed_by
 
-ROOT = Path(__file__).parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
 
 # Sums of some hundred terms, a few layers deep, in float32, whose rounding is
@@ -32,20 +27,13 @@ def results(tmp_path_factory):
     found = {}
     for backend in BACKENDS:
         path = folder / f"{backend}.npz"
-        process = subprocess.run(
-            [sys.executable, "-m", "tests.agreement.curvature", str(path)],
-            cwd=ROOT,
+        printed_by(
+            *("-m", "tests.agreement.curvature", path),
+            KERAS_BACKEND=backend,
             # One thread: PyTorch's, waiting for each other beside another
             # worker of pytest, took five times as long.
-            env={
-                **os.environ,
-                "KERAS_BACKEND": backend,
-                "OMP_NUM_THREADS": "1",
-            },
-            capture_output=True,
-            text=True,
+            OMP_NUM_THREADS="1",
         )
-        assert process.returncode == 0, process.stderr[-3000:]
         found[backend] = np.load(path)
     return found
 

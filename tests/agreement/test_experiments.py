@@ -1,16 +1,12 @@
 """The runner on each backend, and on two devices of one machine."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from keras_sam.experiments import records
+from tests.running import printed_by
 
-ROOT = Path(__file__).parents[2]
 RUN = ["-m", "keras_sam.experiments"]
 # Logical devices have to be there before TensorFlow starts.
 ON_TWO_DEVICES = [
@@ -50,18 +46,13 @@ ENVIRONMENT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     ],
 )
 def test_an_experiment_runs(backend, start, environment, settings, tmp_path):
-    process = subprocess.run(
-        [
-            *(sys.executable, *start, "label-noise-40/sam", "--smoke"),
-            *("--folder", tmp_path, "--set", "source=digits"),
-            *("augmentation=small_crop", *settings),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend, **environment},
-        capture_output=True,
-        text=True,
+    printed_by(
+        *(*start, "label-noise-40/sam", "--smoke"),
+        *("--folder", tmp_path, "--set", "source=digits"),
+        *("augmentation=small_crop", *settings),
+        KERAS_BACKEND=backend,
+        **environment,
     )
-    assert process.returncode == 0, process.stderr[-3000:]
     [record] = records.read(tmp_path / "smoke" / "records.jsonl")
     assert backend in record["versions"]
     assert math.isfinite(record["loss"])

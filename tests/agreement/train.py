@@ -20,9 +20,9 @@ import keras
 import numpy as np
 
 from tests import small_network
+from tests.methods.table import METHODS
+from tests.methods.table import MOMENTUM
 from tests.small_network import GRAPH
-from tests.test_methods import METHODS
-from tests.test_methods import MOMENTUM
 
 NUM_EXAMPLES = 25  # Five batches.
 EPOCHS = 10
@@ -31,8 +31,7 @@ EPOCHS = 10
 def train(folder, name):
     results = {}
     for method_name in METHODS:
-        method, _, rho = METHODS[method_name]
-        model = small_network.compiled(GRAPH, MOMENTUM, method=method, rho=rho)
+        model = small_network.of_method(method_name, GRAPH, MOMENTUM)
         first = fit(model)
         model.save(folder / f"{name}-{method_name}.keras")
         second = fit(model)

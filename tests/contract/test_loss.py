@@ -1,8 +1,8 @@
 """Loss, metrics, weights and masks in a step.
 
-"What one step does" in the design, rows logged loss and metrics, regularizers
-and `add_loss`, class weights, sample weights and masks. `tests/test_steps.py`
-has the penalties and sample weights of every step.
+The table of side effects in `keras_sam/engine/__init__.py`, loss and metrics,
+regularizers and `add_loss`, class weights, sample weights and masks.
+`tests/engine/test_steps.py` has the penalties and sample weights of all steps.
 """
 
 import keras

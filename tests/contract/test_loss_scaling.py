@@ -1,6 +1,7 @@
 """Loss scaling: both passes scaled, nothing that the user sees.
 
-"What one step does" in the design, row loss scaling.
+The table of side effects in `keras_sam/engine/__init__.py`, row loss scaling.
+`tests/methods/test_loss_scaling.py` has the steps of every method.
 """
 
 import dataclasses
@@ -13,28 +14,14 @@ from keras import ops
 from keras import optimizers
 
 import keras_sam
-from keras_sam import vectors
-from tests import frameworks
 from tests.contract.twins import chain
 from tests.contract.twins import copy_state
 from tests.contract.twins import normal
 from tests.contract.twins import values
+from tests.methods.test_loss_scaling import NotHomogeneous
 
 RHO = 0.5
 SCALE = 2.0**10
-
-
-@keras.saving.register_keras_serializable(package="tests")
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NotHomogeneous(keras_sam.methods.Method):
-    """Sees the length of every gradient, unlike SAM."""
-
-    def perturb(self, gradients, weights, rho, state):
-        return vectors.scale(rho, gradients)
-
-    def combine(self, gradients, perturbed_gradients, state):
-        squares = vectors.multiply(perturbed_gradients, perturbed_gradients)
-        return vectors.add(gradients, squares)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -53,47 +40,6 @@ def network(dtype="float32", **settings):
         lambda: layers.Dense(2, dtype=dtype),
     )
     return make(lambda *ends: keras_sam.SAMModel(*ends, **settings))
-
-
-def scaled(optimizer):
-    return optimizers.LossScaleOptimizer(optimizer, initial_scale=SCALE)
-
-
-def scaled_by_a_constant(optimizer):
-    optimizer.loss_scale_factor = SCALE
-    return optimizer
-
-
-@pytest.fixture
-def _uncompiled():
-    """Keep JAX from compiling what such an optimizer does if all is finite."""
-    with frameworks.uncompiled():
-        yield
-
-
-@pytest.mark.parametrize("scaling", [scaled, scaled_by_a_constant])
-@pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize("method", ["sam", "asam", NotHomogeneous()])
-@pytest.mark.usefixtures("_uncompiled")
-def test_scaling_by_a_power_of_two_changes_nothing(
-    method, num_microbatches, scaling
-):
-    settings = {
-        "method": method, "rho": RHO, "num_microbatches": num_microbatches
-    }  # fmt: skip
-    plain, with_scaling = network(**settings), network(**settings)
-    copy_state(plain, with_scaling)
-    plain.compile(optimizers.SGD(0.1), "mse", run_eagerly=True)
-    with_scaling.compile(scaling(optimizers.SGD(0.1)), "mse", run_eagerly=True)
-    for x, y in zip(normal(3, 5, 3), normal(3, 5, 2)):
-        logs = plain.train_on_batch(x, y, return_dict=True)
-        assert logs["sharpness"] > 0
-        assert logs == with_scaling.train_on_batch(x, y, return_dict=True)
-        for actual, expected in zip(
-            values(with_scaling.variables), values(plain.variables)
-        ):
-            # Exact: no bit of a float32 depends on a power of two.
-            np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("method", ["sam", "asam", NotHomogeneous()])

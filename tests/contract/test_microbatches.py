@@ -1,7 +1,7 @@
 """Parts of a batch: `num_microbatches` and `ascent_fraction`.
 
-"What one step does" in the design, the rows of these two arguments.
-`tests/test_steps.py` compares their steps with the reference.
+The table of side effects in `keras_sam/engine/__init__.py`, the rows of these.
+`tests/engine/test_steps.py` compares their steps with the reference.
 """
 
 import keras
@@ -11,7 +11,6 @@ from keras import layers
 from keras import optimizers
 
 import keras_sam
-from tests import reference
 from tests.contract.twins import Counter
 from tests.contract.twins import MeanSquare
 from tests.contract.twins import Scale
@@ -20,10 +19,11 @@ from tests.contract.twins import mean_prediction
 from tests.contract.twins import normal
 from tests.contract.twins import twins
 from tests.contract.twins import values
+from tests.reference import problems
 
 RHO = 0.5
 NUM_EXAMPLES = 7  # For three parts, of 2, 2 and 3 examples.
-PARTS = reference.parts(NUM_EXAMPLES, 3)
+PARTS = problems.parts(NUM_EXAMPLES, 3)
 
 
 def stateful(*more):

@@ -1,10 +1,9 @@
 """What the user's optimizer gets: one gradient per step, once.
 
-"What one step does" in the design, rows clipping and so on, variable without a
-gradient, sparse and zero gradients, norms.
+The table of side effects in `keras_sam/engine/__init__.py`, sparse gradients
+and norms. `tests/trainers/test_optimizers.py` has what optimizers do, and
+`tests/methods/test_gradients.py` gradients that are zero or missing.
 """
-
-import contextlib
 
 import keras
 import numpy as np
@@ -13,110 +12,15 @@ from keras import layers
 from keras import optimizers
 
 import keras_sam
-from tests import frameworks
-from tests import reference
-from tests.contract.twins import normal
 
 RHO = 0.5
 NUM_FEATURES = 3
-DECAY = optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
-
-OPTIMIZERS = {
-    "clipnorm": lambda: optimizers.SGD(0.1, clipnorm=0.5),
-    "clipvalue": lambda: optimizers.SGD(0.1, clipvalue=0.5),
-    "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.5),
-    "weight_decay": lambda: optimizers.AdamW(0.1, weight_decay=0.5),
-    "ema": lambda: optimizers.SGD(
-        0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
-    ),
-    "gradient_accumulation": lambda: optimizers.Adam(
-        0.1, gradient_accumulation_steps=2
-    ),
-    "schedule": lambda: optimizers.SGD(DECAY),
-    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-}
 
 
 def regression(**settings):
     inputs = keras.Input((NUM_FEATURES,))
     outputs = layers.Dense(1)(inputs)
     return keras_sam.SAMModel(inputs, outputs, rho=RHO, **settings)
-
-
-def step_on_paper(optimizer, variables, x, y):
-    """Apply the optimizer to the gradient at w + e, found in NumPy."""
-    problem = reference.linear_regression(NUM_FEATURES)
-    kernel, bias = [keras.ops.convert_to_numpy(v.value) for v in variables]
-    weight = np.append(kernel, bias).astype("float64")
-    batch = x, y[:, 0], np.ones(len(x))
-    e = reference.sam(problem.gradient(weight, *batch), RHO)
-    h = problem.gradient(weight + e, *batch).astype("float32")
-    gradients = [h[:-1, None], h[-1:]]
-    optimizer.apply(
-        [keras.ops.convert_to_tensor(g) for g in gradients], variables
-    )
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizer_acts_once_on_the_final_gradient(name):
-    model = regression()
-    model.compile(OPTIMIZERS[name](), "mse")
-    variables = [keras.Variable(weight) for weight in model.get_weights()]
-    optimizer = OPTIMIZERS[name]()
-    for x, y in zip(normal(5, 6, NUM_FEATURES), 5 * normal(5, 6, 1)):
-        model.train_on_batch(x, y)
-        step_on_paper(optimizer, variables, x, y)
-        for actual, expected in zip(model.trainable_variables, variables):
-            # Twenty float32 operations per step on numbers up to ten, times
-            # the learning rate, each off by up to 2^-24 = 6e-8; five steps.
-            np.testing.assert_allclose(
-                keras.ops.convert_to_numpy(actual.value),
-                keras.ops.convert_to_numpy(expected.value),
-                rtol=0,
-                atol=6e-6,
-            )
-    assert int(model.optimizer.iterations) == int(optimizer.iterations)
-
-
-class WithUnusedWeight(layers.Dense):
-    def build(self, shape):
-        self.unused = self.add_weight(shape=(2,), initializer="ones")
-        super().build(shape)
-
-
-def warning_of_missing_gradients():
-    if "warning of missing gradients" in frameworks.LACKS:
-        return contextlib.nullcontext()
-    return pytest.warns(UserWarning, match="Gradients do not exist for")
-
-
-METHODS = [("sam", 1), ("sam", 2), ("asam", 1)]
-
-
-@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
-def test_variable_without_gradient_is_left_alone(
-    method, num_microbatches, mode
-):
-    inputs = keras.Input((NUM_FEATURES,))
-    settings = {
-        "method": method, "rho": RHO, "num_microbatches": num_microbatches
-    }  # fmt: skip
-    dense = WithUnusedWeight(1)
-    model = keras_sam.SAMModel(inputs, dense(inputs), **settings)
-    without = keras_sam.SAMModel(inputs, layers.Dense(1)(inputs), **settings)
-    without.set_weights([dense.kernel.numpy(), dense.bias.numpy()])
-    x, y = normal(4, NUM_FEATURES), normal(4, 1)
-    model.compile(optimizers.SGD(0.1), "mse", **mode)
-    with warning_of_missing_gradients():
-        model.train_on_batch(x, y)
-    without.compile(optimizers.SGD(0.1), "mse", **mode)
-    without.train_on_batch(x, y)
-    np.testing.assert_array_equal(dense.unused.numpy(), [1.0, 1.0])
-    # The same operations on the same numbers.
-    for actual, expected in zip(
-        [dense.kernel.numpy(), dense.bias.numpy()], without.get_weights()
-    ):
-        np.testing.assert_array_equal(actual, expected)
 
 
 def embedding(**settings):
@@ -149,20 +53,6 @@ def test_duplicate_rows_are_summed_before_the_norm(mode):
         atol=10 * 2**-24,
     )
     assert logs["sharpness"] == pytest.approx(1.78, abs=90 * 2**-24)
-
-
-@pytest.mark.parametrize(("method", "num_microbatches"), METHODS)
-def test_zero_gradient_gives_no_perturbation(method, num_microbatches, mode):
-    model = regression(method=method, num_microbatches=num_microbatches)
-    # Sums of integers are exact, however a batch is divided.
-    before = [np.round(4 * weight) for weight in model.get_weights()]
-    model.set_weights(before)
-    model.compile(optimizers.SGD(0.1), "mse", **mode)
-    x = np.round(4 * normal(4, NUM_FEATURES))
-    logs = model.train_on_batch(x, model.predict(x), return_dict=True)
-    assert logs == {"loss": 0.0, "sharpness": 0.0}
-    for actual, expected in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(actual, expected)
 
 
 def test_gradient_far_below_one_still_gives_a_perturbation_of_norm_rho():

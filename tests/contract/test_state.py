@@ -1,7 +1,7 @@
 """State in a step: written once, by the first pass, from clean weights.
 
-"What one step does" in the design, rows `training`, normalization statistics
-and other state, seeds, and "the model's own variables".
+The table of side effects in `keras_sam/engine/__init__.py`, rows `training`,
+normalization statistics and other state, seeds, the model's own variables.
 """
 
 import functools

@@ -5,6 +5,8 @@ import numpy as np
 from keras import layers
 
 import keras_sam
+from tests.arrays import copy_state as copy_state
+from tests.arrays import values as values
 
 
 def twins(make, **settings):
@@ -21,16 +23,6 @@ def twins(make, **settings):
     sam = make(lambda *ends: keras_sam.SAMModel(*ends, **settings))
     copy_state(plain, sam)
     return plain, sam
-
-
-def copy_state(source, target):
-    for from_variable, to_variable in zip(source.variables, target.variables):
-        # A copy: a compiled step on JAX frees what it is given.
-        to_variable.assign(keras.ops.convert_to_numpy(from_variable.value))
-
-
-def values(variables):
-    return [keras.ops.convert_to_numpy(v.value) for v in variables]
 
 
 def chain(make_inputs, *make_layers):

@@ -7,12 +7,10 @@ from keras.optimizers.schedules import PolynomialDecay
 
 import keras_sam
 from keras_sam import methods
-from tests import reference_methods
+from tests import marks
 from tests import small_network
-from tests.reference_training import train
-from tests.small_network import EAGER
-from tests.small_network import GRAPH
-from tests.test_methods import assert_close
+from tests.methods.table import METHODS
+from tests.small_network import assert_close
 
 GAMMA = 0.8
 RHO = 0.1
@@ -31,28 +29,20 @@ def loss_scaled(schedule):
 
 
 @pytest.mark.parametrize("make", [keras.optimizers.SGD, loss_scaled])
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 def test_each_step_has_its_own_learning_rate(make, mode):
     schedule = PolynomialDecay(RATE, NUM_STEPS + 2, 0.0)
-    model = small_network.compiled(
-        mode,
-        optimizer=make(schedule),
-        method=methods.WeightedSAM(gamma=GAMMA),
-        rho=RHO,
+    model = small_network.of_method(
+        "weighted_sam", mode, optimizer=make(schedule)
     )
-    steps = train(
-        small_network.PROBLEM,
-        reference_methods.weighted_sam(GAMMA, decoupled=True),
-        small_network.flat(model.get_weights()),
-        2 * small_network.batches(),
-        RHO,
-        rate,
+    row = METHODS["weighted_sam"]
+    steps = small_network.reference_steps(
+        model, row.formula, row.rho, learning_rate=rate
     )
-    found = small_network.fit(model, epochs=2).weights
-    assert_close(found, [step.weight for step in steps])
+    small_network.assert_same_training(model, steps)
 
 
-@pytest.mark.parametrize("mode", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
 def test_constraints_hold_after_the_correction(mode):
     inputs = keras.Input((3,))
     layer = keras.layers.Dense(8, kernel_constraint="non_neg")

@@ -1,5 +1,7 @@
 """Gradients that are zero, missing or sparse, for every method."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from keras import layers
 
 import keras_sam
 from keras_sam import schedules
+from tests import frameworks
+from tests import marks
 from tests import small_network
 from tests.frameworks import MODES
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
-from tests.test_methods import METHODS
 
 TOKENS = np.array([[1, 2, 1], [2, 2, 0], [1, 0, 0], [3, 1, 1]])
 TARGETS = np.array([[1.0], [-1.0], [0.5], [2.0]])
@@ -51,21 +55,22 @@ def sparse_embedding():
     return layers.Embedding(5, 2)
 
 
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("num_microbatches", marks.ONE_OR_TWO)
 @pytest.mark.parametrize("name", METHODS)
 def test_sparse_gradient_is_its_dense_equal(name, num_microbatches):
-    _, _, rho = METHODS[name]
-    assert_sparse_is_dense(name, EAGER, rho, num_microbatches)
+    assert_sparse_is_dense(name, EAGER, METHODS[name].rho, num_microbatches)
 
 
 # Both branches of a conditional have to give the same kinds of gradients.
 @pytest.mark.parametrize(
     "name, num_microbatches",
-    [*((name, 1) for name in METHODS), ("sam", 2), ("ae_sam", 2)],
+    marks.slow_but(
+        [("sam", 1)],
+        [*((name, 1) for name in METHODS), ("sam", 2), ("ae_sam", 2)],
+    ),
 )
 def test_sparse_gradient_of_a_compiled_choice(name, num_microbatches):
-    _, _, rho = METHODS[name]
-    radius = schedules.Periodic(2, rho)
+    radius = schedules.Periodic(2, METHODS[name].rho)
     assert_sparse_is_dense(name, GRAPH, radius, num_microbatches)
 
 
@@ -75,7 +80,7 @@ def assert_sparse_is_dense(name, mode, rho, num_microbatches):
         token_model(
             make,
             mode,
-            method=METHODS[name][0],
+            method=METHODS[name].method,
             rho=rho,
             num_microbatches=num_microbatches,
         )
@@ -95,7 +100,7 @@ def test_rho_0_leaves_sparse_gradients_sparse(name):
     # Without momentum, SGD subtracts each row of a sparse gradient by itself:
     # in bits that is not the same as subtracting their sum.
     after = []
-    for arguments in ({"method": METHODS[name][0], "rho": 0.0}, None):
+    for arguments in ({"method": METHODS[name].method, "rho": 0.0}, None):
         inputs = keras.Input((3,), dtype="int32")
         outputs = layers.Flatten()(layers.Embedding(5, 2, name="e")(inputs))
         if arguments is None:
@@ -109,60 +114,83 @@ def test_rho_0_leaves_sparse_gradients_sparse(name):
     small_network.assert_same(*after)
 
 
-class PartlyUnused(layers.Layer):
+class WithUnusedWeight(layers.Dense):
     """Has a weight on which nothing depends."""
 
     def build(self, shape):
-        self.unused = self.add_weight(shape=(2,), name="unused")
-        self.kernel = self.add_weight(shape=(shape[-1], 1), name="kernel")
-
-    def call(self, inputs):
-        return inputs @ self.kernel
+        self.unused = self.add_weight(shape=(2,), initializer="ones")
+        super().build(shape)
 
 
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")
-@pytest.mark.parametrize("name", METHODS)
-def test_weight_without_gradient_stays_and_changes_nothing(name):
-    method, _, rho = METHODS[name]
-    x, y, _ = small_network.examples(5)
-    after = []
-    for layer in (PartlyUnused(), layers.Dense(1, use_bias=False)):
-        inputs = keras.Input((3,))
-        model = keras_sam.SAMModel(
-            inputs, layer(inputs), method=method, rho=rho
-        )
-        layer.kernel.assign([[0.3], [-0.2], [0.1]])
-        model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **EAGER)
-        before = model.get_weights()
-        steps(model, x, y)
-        after.append(model.get_weights())
-        if isinstance(layer, PartlyUnused):
-            small_network.assert_same(after[0][:1], before[:1])
-    small_network.assert_same(after[0][1:], after[1])
+def warning_of_missing_gradients():
+    if "warning of missing gradients" in frameworks.LACKS:
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match="Gradients do not exist for")
 
 
-@pytest.mark.parametrize(
-    "name, mode",
-    [
-        *((name, "eager") for name in METHODS),
-        # A compiler may take a guarded quotient apart.
-        *(
-            (name, list(MODES)[-1])
-            for name in ("gsam", "stable_sam", "look_sam")
-        ),
-    ],
-)
-def test_zero_gradient_moves_nothing(name, mode):
-    # The model is exact on the batch.
-    method, _, rho = METHODS[name]
+def cases(*more):
+    """Return all methods in eager steps, and some in all modes."""
+    eager = [(name, "eager", 1) for name in METHODS]
+    every_mode = [
+        (name, mode, num_microbatches)
+        for name, num_microbatches in [("sam", 1), ("sam", 2), ("asam", 1)]
+        for mode in MODES
+    ]
+    found = dict.fromkeys([*eager, *every_mode, *more])
+    return marks.slow_but([c for c in found if c[1] == "eager"], found)
+
+
+def model_of(layer, name, mode, num_microbatches):
     inputs = keras.Input((3,))
     model = keras_sam.SAMModel(
         inputs,
-        layers.Dense(1, kernel_initializer="ones")(inputs),
-        method=method,
-        rho=rho,
+        layer(inputs),
+        method=METHODS[name].method,
+        rho=METHODS[name].rho,
+        num_microbatches=num_microbatches,
     )
     model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **MODES[mode])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "num_microbatches"),
+    cases(),
+)
+def test_weight_without_gradient_stays_and_changes_nothing(
+    name, mode, num_microbatches
+):
+    x, y, _ = small_network.examples(5)
+    unused, dense = WithUnusedWeight(1), layers.Dense(1)
+    model, without = (
+        model_of(layer, name, mode, num_microbatches)
+        for layer in (unused, dense)
+    )
+    without.set_weights([unused.kernel.numpy(), unused.bias.numpy()])
+    with warning_of_missing_gradients():
+        steps(model, x, y)
+    steps(without, x, y)
+    np.testing.assert_array_equal(unused.unused.numpy(), [1.0, 1.0])
+    # The same operations on the same numbers.
+    small_network.assert_same(
+        [unused.kernel.numpy(), unused.bias.numpy()], without.get_weights()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "num_microbatches"),
+    # A compiler may take a guarded quotient apart.
+    cases(
+        *(
+            (name, list(MODES)[-1], 1)
+            for name in ("gsam", "stable_sam", "look_sam")
+        )
+    ),
+)
+def test_zero_gradient_moves_nothing(name, mode, num_microbatches):
+    # The model is exact on the batch.
+    dense = layers.Dense(1, kernel_initializer="ones")
+    model = model_of(dense, name, mode, num_microbatches)
     x = np.arange(6.0).reshape(2, 3)
     before = model.get_weights()
     logs = steps(model, x, x.sum(axis=1, keepdims=True))

@@ -9,29 +9,17 @@ import pytest
 import keras_sam
 from keras_sam import methods
 from tests import small_network
-from tests.test_methods import METHODS
+from tests.methods.table import METHODS
+from tests.methods.table import NAMES
 
 NAN = float("nan")
 INFINITY = float("inf")
-
-NAMES = {
-    "sam": methods.SAM,
-    "asam": methods.ASAM,
-    "gsam": methods.GSAM,
-    "weighted_sam": methods.WeightedSAM,
-    "friendly_sam": methods.FriendlySAM,
-    "vasso": methods.VaSSO,
-    "stable_sam": methods.StableSAM,
-    "momentum_sam": methods.MomentumSAM,
-    "look_sam": methods.LookSAM,
-    "ae_sam": methods.AESAM,
-}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_get_knows_a_method_by_name_instance_and_configuration(name):
     method = methods.get(name)
-    assert type(method) is NAMES[name]
+    assert type(method) is type(METHODS[name].method)
     assert methods.get(method) is method
     config = keras.saving.serialize_keras_object(method)
     assert methods.get(config) == method
@@ -49,7 +37,7 @@ def test_get_names_the_methods_where_it_knows_none(identifier):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_configuration_makes_the_same_method(name):
-    method, _, _ = METHODS[name]
+    method = METHODS[name].method
     assert type(method).from_config(method.get_config()) == method
 
     config = keras.saving.serialize_keras_object(method)
@@ -65,8 +53,7 @@ def test_configuration_makes_the_same_method(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_model_keeps_the_method_when_saved(name, tmp_path):
-    method, _, rho = METHODS[name]
-    model = small_network.network(method=method, rho=rho)
+    model = small_network.of_method(name)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     actual, expected = (
@@ -136,9 +123,8 @@ def test_hyperparameters_are_keywords_and_do_not_change():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_default_radius_is_that_of_the_method(name):
-    default = {"asam": 0.5, "momentum_sam": 0.3}.get(name, 0.05)
-    model = keras_sam.SAMModel(method=METHODS[name][0])
-    assert model.sam.rho == default
+    model = keras_sam.SAMModel(method=METHODS[name].method)
+    assert model.sam.rho == METHODS[name].default_rho
 
 
 class AllKinds(keras.layers.Layer):

@@ -8,11 +8,12 @@ import pytest
 
 from keras_sam import methods
 from keras_sam import schedules
+from tests import marks
 from tests import small_network
 from tests.frameworks import COMPILED
 from tests.frameworks import MODES
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
-from tests.test_methods import METHODS
 
 RHO = 0.3
 INFINITY = float("inf")
@@ -94,7 +95,7 @@ def test_asam_is_sam_where_the_operator_is_one():
 
 
 # In graph mode a compiler rewrites comparisons, as if there were no NaN.
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 @pytest.mark.parametrize("threshold", [INFINITY, -INFINITY])
 def test_ae_sam_of_infinite_threshold_is_sam_or_plain(threshold, mode):
     model = small_network.compiled(
@@ -127,9 +128,9 @@ def test_weighted_sam_without_weight_on_sharpness_is_plain(decoupled):
     ],
     ids=["constant", "schedule"],
 )
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", marks.slow_but(["sam"], METHODS))
 def test_rho_0_is_the_base_optimizer_bit_for_bit(name, mode, make_rho):
-    model = small_network.network(method=METHODS[name][0], rho=make_rho())
+    model = small_network.network(method=METHODS[name].method, rho=make_rho())
     rate = small_network.LEARNING_RATE
     model.compile(keras.optimizers.Adam(rate), "mse", **MODES[mode])
     found = small_network.fit(model, epochs=2)
@@ -139,7 +140,7 @@ def test_rho_0_is_the_base_optimizer_bit_for_bit(name, mode, make_rho):
         assert logs == {**plain_logs, "sharpness": 0.0}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", marks.MODES)
 def test_look_sam_with_a_direction_is_plain_once_rho_is_0(mode):
     rho = keras.optimizers.schedules.PiecewiseConstantDecay([0], [RHO, 0.0])
     model = small_network.compiled(MODES[mode], method="look_sam", rho=rho)

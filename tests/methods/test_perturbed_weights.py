@@ -9,12 +9,9 @@ from keras import ops
 import keras_sam
 from keras_sam import methods
 from tests import small_network
+from tests.methods.table import METHODS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
-from tests.test_methods import METHODS
-
-# `combine` of these looks at the gradients at w of all weights.
-MIXING = ("gsam", "weighted_sam", "coupled", "stable_sam")
 
 ALWAYS_CLIMBS = {
     "ae_sam": methods.AESAM(threshold=-float("inf")),
@@ -56,8 +53,8 @@ def counted_step(name, perturb):
     model = keras_sam.SAMModel(
         inputs,
         layers.Dense(1)(hidden),
-        method=ALWAYS_CLIMBS.get(name, METHODS[name][0]),
-        rho=METHODS[name][2],
+        method=ALWAYS_CLIMBS.get(name, METHODS[name].method),
+        rho=METHODS[name].rho,
         perturb=perturb,
     )
     model.compile(keras.optimizers.SGD(0.1), "mse", **EAGER)
@@ -77,7 +74,7 @@ def counted_step(name, perturb):
 @pytest.mark.parametrize("name", METHODS)
 def test_first_pass_computes_only_the_gradients_it_needs(name, perturb):
     # AESAM may have to follow them.
-    needs_all = name in (*MIXING, "ae_sam")
+    needs_all = METHODS[name].mixes or name == "ae_sam"
     num_passes = 1 if name == "momentum_sam" else 2
     num_backward = 2 if needs_all else 1
     assert counted_step(name, perturb) == (num_passes, num_backward)
@@ -91,7 +88,7 @@ def test_only_norm_layers_move_before_the_second_pass(name):
     model = keras_sam.SAMModel(
         inputs,
         layers.Dense(1)(norm(inputs)),
-        method=METHODS[name][0],
+        method=METHODS[name].method,
         rho=0.25,
         perturb="norm_only",
     )
@@ -113,10 +110,9 @@ def test_only_norm_layers_move_before_the_second_pass(name):
 )
 def test_gradients_of_other_weights_are_followed_too(name):
     # Compiled, over a whole cycle of LookSAM.
-    model = small_network.compiled(
+    model = small_network.of_method(
+        name,
         GRAPH,
-        method=METHODS[name][0],
-        rho=METHODS[name][2],
         perturb=lambda variable: "output" in variable.path,
     )
     before = model.get_weights()

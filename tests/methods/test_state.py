@@ -5,28 +5,20 @@ import numpy as np
 import pytest
 
 from tests import small_network
+from tests.methods.table import METHODS
+from tests.methods.table import STATEFUL
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
-from tests.test_methods import METHODS
+from tests.small_network import of_method
 
 # A weights file has no momentum.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading")
 
-NUM_ELEMENTS = 3 * 4 + 4 + 4 + 1
 
-REMEMBERED = {
-    "friendly_sam": NUM_ELEMENTS + 1,
-    "vasso": NUM_ELEMENTS,
-    "momentum_sam": NUM_ELEMENTS,
-    "look_sam": NUM_ELEMENTS,
-    "ae_sam": 3,
-}
-"""How many numbers each method with a memory keeps."""
-
-
-def model_for(name, mode=EAGER, **settings):
-    method, _, rho = METHODS[name]
-    return small_network.compiled(mode, 0.9, method=method, rho=rho, **settings)
+def num_stored(name):
+    """Return how many numbers a method stores for the small network."""
+    row = METHODS[name]
+    return row.copies * small_network.PROBLEM.is_matrix.size + row.numbers
 
 
 def memory(model):
@@ -39,11 +31,11 @@ def memory(model):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_memory_is_in_the_variables_but_not_in_the_weights(name):
-    model = model_for(name)
+    model = of_method(name)
     plain = small_network.network(keras.Model)
     small_network.fit(model)
     found = memory(model)
-    assert sum(value.size for value in found) == REMEMBERED.get(name, 0)
+    assert sum(value.size for value in found) == num_stored(name)
     assert all(np.any(value != 0) for value in found)
     for attribute in ("trainable_weights", "weights", "trainable_variables"):
         shapes = [v.shape for v in getattr(model, attribute)]
@@ -54,11 +46,11 @@ def test_memory_is_in_the_variables_but_not_in_the_weights(name):
 
 @pytest.mark.parametrize(
     "name, mode",
-    [*((name, EAGER) for name in REMEMBERED), ("look_sam", GRAPH)],
+    [*((name, EAGER) for name in STATEFUL), ("look_sam", GRAPH)],
 )
 def test_saved_model_goes_on_bit_for_bit(name, mode, tmp_path):
     # Four steps, and LookSAM has a period of three.
-    model = model_for(name, mode)
+    model = of_method(name, mode)
     small_network.fit(model, number=20)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -70,9 +62,9 @@ def test_saved_model_goes_on_bit_for_bit(name, mode, tmp_path):
     small_network.assert_same(memory(loaded), memory(model))
 
 
-@pytest.mark.parametrize("name", REMEMBERED)
+@pytest.mark.parametrize("name", STATEFUL)
 def test_weights_files_pass_between_plain_and_sharp(name, tmp_path):
-    sharp, plain = model_for(name), small_network.network(keras.Model)
+    sharp, plain = of_method(name), small_network.network(keras.Model)
     small_network.fit(sharp)
     sharp.save_weights(tmp_path / "sharp.weights.h5")
     plain.load_weights(tmp_path / "sharp.weights.h5")
@@ -89,16 +81,16 @@ def test_weights_files_pass_between_plain_and_sharp(name, tmp_path):
     small_network.assert_same(memory(sharp), before)
 
 
-@pytest.mark.parametrize("name", REMEMBERED)
+@pytest.mark.parametrize("name", STATEFUL)
 @pytest.mark.parametrize("perturb", ["all", "no_norm_no_bias"])
 def test_weights_file_of_other_settings_leaves_the_memory_fresh(
     name, perturb, tmp_path
 ):
     other = "vasso" if name == "look_sam" else "look_sam"
-    for saved in (model_for(name), model_for(other)):
+    for saved in (of_method(name), of_method(other)):
         small_network.fit(saved)
         saved.save_weights(tmp_path / "saved.weights.h5")
-        model = model_for(name, perturb=perturb)
+        model = of_method(name, perturb=perturb)
         model.load_weights(tmp_path / "saved.weights.h5")
         small_network.assert_same(model.get_weights(), saved.get_weights())
         small_network.fit(model)
@@ -106,10 +98,10 @@ def test_weights_file_of_other_settings_leaves_the_memory_fresh(
 
 @pytest.mark.parametrize(
     "name, mode",
-    [*((name, EAGER) for name in REMEMBERED), ("look_sam", GRAPH)],
+    [*((name, EAGER) for name in STATEFUL), ("look_sam", GRAPH)],
 )
 def test_memory_is_renewed_when_other_weights_are_trained(name, mode):
-    model = model_for(name, mode)
+    model = of_method(name, mode)
     small_network.fit(model)
     start = model.get_weights()
     model.get_layer("hidden").trainable = False
@@ -130,25 +122,25 @@ def test_memory_is_renewed_when_other_weights_are_trained(name, mode):
     model.get_layer("hidden").trainable = True
     compile_again(model, mode)
     small_network.fit(model)
-    assert sum(value.size for value in memory(model)) == REMEMBERED[name]
+    assert sum(value.size for value in memory(model)) == num_stored(name)
 
 
 def compile_again(model, mode=EAGER):
     model.compile(keras.optimizers.SGD(0.1, 0.9), "mse", **mode)
 
 
-@pytest.mark.parametrize("name", REMEMBERED)
+@pytest.mark.parametrize("name", STATEFUL)
 def test_memory_survives_compile(name):
-    model = model_for(name)
+    model = of_method(name)
     small_network.fit(model)
     before = memory(model)
     compile_again(model)
     small_network.assert_same(memory(model), before)
 
 
-@pytest.mark.parametrize("name", REMEMBERED)
+@pytest.mark.parametrize("name", STATEFUL)
 def test_clone_has_a_memory_of_its_own(name):
-    model = model_for(name)
+    model = of_method(name)
     small_network.fit(model)
     before = memory(model)
     clone = keras.models.clone_model(model)
@@ -156,4 +148,4 @@ def test_clone_has_a_memory_of_its_own(name):
     clone.set_weights(small_network.network().get_weights())
     found = small_network.fit(clone).weights
     small_network.assert_same(memory(model), before)
-    small_network.assert_same(found, small_network.fit(model_for(name)).weights)
+    small_network.assert_same(found, small_network.fit(of_method(name)).weights)

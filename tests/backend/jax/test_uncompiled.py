@@ -1,8 +1,0 @@
-"""A perturbation for each device needs compiled steps."""
-
-from tests.backend.jax.running import printed_by
-
-
-def test_uncompiled_steps_on_devices_are_refused_and_change_nothing():
-    printed = printed_by("uncompiled")
-    assert printed.count("refused: On JAX, a perturbation") == 2

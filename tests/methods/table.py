@@ -1,0 +1,105 @@
+"""The table of methods: one row, and a method is in every test of methods."""
+
+from typing import NamedTuple
+
+import keras
+
+from keras_sam import methods
+from tests.reference import methods as formulas
+
+MOMENTUM = 0.8
+
+# From the paper of AESAM, for six steps of training.
+THRESHOLD = keras.optimizers.schedules.PolynomialDecay(1.0, 6, -1.0)
+
+
+class Row(NamedTuple):
+    """A method, and what is promised of it.
+
+    Attributes:
+        method: With hyperparameters that are not the defaults.
+        formula: The same in NumPy.
+        rho: A radius that leaves its mark.
+        default_rho: The radius if none is given.
+        copies: How many numbers are stored for each perturbed weight.
+        numbers: How many other numbers are stored.
+        is_conditional: Whether some steps have no second pass. Such methods
+            work in `fit` only.
+        corrects: Whether weights are changed past the optimizer, which is
+            possible in `fit` only.
+        mixes: Whether the update depends on the gradient at w of weights
+            that are not perturbed.
+    """
+
+    method: methods.Method
+    formula: formulas.Method
+    rho: float = 0.3
+    default_rho: float = 0.05
+    copies: int = 0
+    numbers: int = 0
+    is_conditional: bool = False
+    corrects: bool = False
+    mixes: bool = False
+
+
+METHODS = {
+    "sam": Row(methods.SAM(), formulas.sam()),
+    "asam": Row(
+        methods.ASAM(eta=0.02), formulas.asam(0.02), 0.5, default_rho=0.5
+    ),
+    "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), mixes=True),
+    "weighted_sam": Row(
+        methods.WeightedSAM(gamma=0.8),
+        formulas.weighted_sam(0.8, decoupled=True),
+        rho=0.1,
+        corrects=True,
+        mixes=True,
+    ),
+    "coupled": Row(
+        methods.WeightedSAM(gamma=0.8, decoupled=False),
+        formulas.weighted_sam(0.8, decoupled=False),
+        rho=0.1,
+        mixes=True,
+    ),
+    "friendly_sam": Row(
+        methods.FriendlySAM(sigma=0.7, decay=0.6),
+        formulas.friendly_sam(0.7, 0.6),
+        copies=1,
+        numbers=1,
+    ),
+    "vasso": Row(methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1),
+    "stable_sam": Row(methods.StableSAM(), formulas.stable_sam(), mixes=True),
+    "momentum_sam": Row(
+        methods.MomentumSAM(momentum=MOMENTUM),
+        formulas.momentum_sam(),
+        default_rho=0.3,
+        copies=1,
+    ),
+    "look_sam": Row(
+        methods.LookSAM(period=3, alpha=0.6),
+        formulas.look_sam(3, 0.6),
+        copies=1,
+        is_conditional=True,
+    ),
+    "ae_sam": Row(
+        methods.AESAM(threshold=THRESHOLD, decay=0.5),
+        formulas.ae_sam(lambda t: 1 - 2 * t / 6, 0.5),
+        numbers=3,
+        is_conditional=True,
+    ),
+}
+
+NAMES = tuple(name for name in METHODS if name != "coupled")
+"""What `method=` of a `SAMModel` takes."""
+
+STATEFUL = tuple(
+    name for name, row in METHODS.items() if row.copies or row.numbers
+)
+"""The methods that store something between steps."""
+
+IN_LOOPS = tuple(
+    name
+    for name, row in METHODS.items()
+    if not (row.is_conditional or row.corrects)
+)
+"""The methods of `sharpness_aware_gradients`."""
