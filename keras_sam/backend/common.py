@@ -15,8 +15,14 @@ def as_tensor(value: Tensor) -> Tensor:
     return value
 
 
-def densify(gradient: Tensor) -> Tensor:
-    """Return a sparse gradient as a tensor, duplicate rows summed."""
+def densify(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return a sparse gradient as a tensor, duplicate rows summed.
+
+    Args:
+        gradient: A gradient.
+        weight: A tensor of its shape.
+    """
+    del weight
     return gradient
 
 

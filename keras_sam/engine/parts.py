@@ -112,7 +112,6 @@ def _share(tensor: Tensor, size: Tensor, total: Tensor) -> Tensor:
     The quotient has the dtype that it multiplies: a third in float32 is wrong
     by 1e-8, which float64 would show.
     """
-    tensor = backend.densify(tensor)
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if dtype in ("float16", "bfloat16"):
         dtype = "float32"

@@ -186,14 +186,14 @@ class Step:
         ) -> PartResult:
             *arguments, method_state, rho = constants
             two_passes = self._two_passes(*arguments)
-            return self._call(
-                lambda: two_passes(batch, state, method_state, rho)[0]
+            return self._dense(
+                self._call(
+                    lambda: two_passes(batch, state, method_state, rho)[0]
+                )
             )
 
         check_batch_size(self._model, batch_size(self._batch))
-        return self._dense(
-            self._mean_over_parts(part, state, method_state, self._rho)
-        )
+        return self._mean_over_parts(part, state, method_state, self._rho)
 
     def _mean_over_parts(
         self, function: PartFunction, state: list[Tensor], *constants: Any
@@ -337,10 +337,7 @@ class Step:
             or self._settings.num_microbatches > 1
         ):
             return result
-        gradients = [
-            None if t is None else backend.densify(t)
-            for t in result.mean.gradients
-        ]
+        gradients = self.two_passes.dense(result.mean.gradients)
         return result._replace(mean=result.mean._replace(gradients=gradients))
 
     def _with_method_state(

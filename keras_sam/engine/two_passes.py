@@ -238,8 +238,15 @@ class TwoPasses:
         return [
             ops.zeros_like(self._values[i])
             if gradients[i] is None
-            else self._unscaled(backend.densify(gradients[i]))
+            else self._unscaled(backend.densify(gradients[i], self._values[i]))
             for i in self.seen
+        ]
+
+    def dense(self, gradients: Gradients) -> Gradients:
+        """Return the gradients, none of them sparse."""
+        return [
+            None if gradient is None else backend.densify(gradient, value)
+            for gradient, value in zip(gradients, self._values)
         ]
 
     def for_optimizer(self, vector: Vector, gradients: Gradients) -> Gradients:
@@ -351,7 +358,7 @@ class TwoPasses:
         if not self.method.combines:
             return gradients
         combined = self.method.combine(g, h, method_state)
-        dense = [None if t is None else backend.densify(t) for t in gradients]
+        dense = self.dense(gradients)
         return backend.select(
             is_sharp,
             lambda: self.for_optimizer(combined, dense),

@@ -31,7 +31,7 @@ def unless_skipped(
     if is_never or not keras.tree.flatten(new):
         return new
     are_finite = [
-        ops.all(ops.isfinite(backend.densify(g)))
+        ops.all(ops.isfinite(backend.stored_values(g)))
         for g in gradients
         if g is not None
     ]

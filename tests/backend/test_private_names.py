@@ -148,14 +148,6 @@ def test_symbolic_build_creates_the_variables_of_metrics(model):
     assert len(model.metrics_variables) == 4
 
 
-def test_losses_override_replaces_losses_if_there_are_any(model):
-    assert float(model.losses[0]) > 0
-    model._losses_override = [7.0]
-    assert model.losses == [7.0]
-    model._losses_override = []
-    assert float(model.losses[0]) > 0
-
-
 def test_functional_is_what_model_makes_of_inputs_and_outputs(model):
     assert type(model) is Functional
 

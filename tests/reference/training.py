@@ -33,15 +33,13 @@ class Part(NamedTuple):
     Attributes:
         rows: Its examples.
         leading: Those from which the perturbation is computed.
-        gain: What its loss is multiplied by before a method sees a gradient.
-        weight: What it counts for in the mean over the parts. `gain * weight`
-            is its share of the examples.
+        share: What it counts for in the mean over the parts: its share of the
+            examples.
     """
 
     rows: list[np.ndarray]
     leading: list[np.ndarray]
-    gain: float
-    weight: float
+    share: float
 
 
 def split(batch, num_parts, ascent_fraction):
@@ -52,8 +50,7 @@ def split(batch, num_parts, ascent_fraction):
         num_leading = math.ceil(ascent_fraction * (stop - start))
         rows = [array[start:stop] for array in batch]
         leading = [array[:num_leading] for array in rows]
-        gain, weight = len(bounds) * (stop - start) / size, 1 / len(bounds)
-        parts.append(Part(rows, leading, gain, weight))
+        parts.append(Part(rows, leading, (stop - start) / size))
     return parts
 
 
@@ -64,7 +61,7 @@ def mean(parts, values):
             key: mean(parts, [value[key] for value in values])
             for key in values[0]
         }
-    return sum(p.weight * value for p, value in zip(parts, values))
+    return sum(p.share * value for p, value in zip(parts, values))
 
 
 def train(
@@ -132,9 +129,9 @@ def train(
 
 def _at_part(at, problem, part):
     def gradient(weight):
-        return part.gain * problem.gradient(weight, *part.rows)
+        return problem.gradient(weight, *part.rows)
 
-    g = part.gain * problem.gradient(at.weight, *part.leading)
+    g = problem.gradient(at.weight, *part.leading)
     return at._replace(g=g, gradient=gradient)
 
 
@@ -146,7 +143,7 @@ def _seen(problem, method, ats, parts, climbs):
         clean = problem.loss(at.weight, *examples)
         perturbed = problem.loss(at.weight + climb.e, *examples)
         blind_rise = at.gradient(at.weight + climb.e) @ climb.e
-        rise = part.gain * (perturbed - clean)
+        rise = perturbed - clean
         losses.append(perturbed if method.is_blind else clean)
         rises.append(blind_rise if method.is_blind else rise)
         sizes.append(len(examples[0]))

@@ -79,9 +79,12 @@ def _shadow(variable: keras.Variable) -> tf.Variable:
 shadow = common.PerVariable(_shadow)
 
 
-def densify(gradient: Tensor) -> Tensor:
+def densify(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return a sparse gradient as a tensor, duplicate rows summed."""
-    return tf.convert_to_tensor(gradient)
+    dense = tf.convert_to_tensor(gradient)
+    # Of a sparse one TensorFlow may know no shape.
+    dense.set_shape(weight.shape)
+    return dense
 
 
 def stored_values(gradient: Tensor) -> Tensor:

@@ -89,8 +89,9 @@ _memory = common.PerVariable(
 )
 
 
-def densify(gradient: Tensor) -> Tensor:
+def densify(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return a sparse gradient as a tensor, duplicate rows summed."""
+    del weight
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
@@ -101,7 +102,7 @@ def stored_values(gradient: Tensor) -> Tensor:
 
 def filled_like(gradient: Tensor, value: float) -> Tensor:
     """Return a gradient of the same kind, all of one value."""
-    return torch.full_like(densify(gradient), value)
+    return torch.full_like(gradient, value)
 
 
 def cond(

@@ -16,6 +16,8 @@ from keras_sam.engine.two_passes import PartResult
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 
+_psum: Any = jax.lax.psum
+_pmean: Any = jax.lax.pmean
 _GROUP = "keras_sam_group"
 _MEMBER = "keras_sam_member"
 
@@ -139,7 +141,7 @@ def _merged(
     if _is_seed(variable):
         return old + (new - start)
     if variable.aggregation == "sum":
-        return old + jax.lax.psum(new - start, _GROUP)
+        return old + _psum(new - start, _GROUP)
     return _mean(new)
 
 
@@ -147,7 +149,7 @@ def _mean(tensor: Tensor) -> Tensor:
     """Return the mean over the groups, of integers their common value."""
     if not jnp.issubdtype(tensor.dtype, jnp.inexact):
         return tensor
-    return jax.lax.pmean(tensor, _GROUP)
+    return _pmean(tensor, _GROUP)
 
 
 def _is_seed(variable: keras.Variable) -> bool:
