@@ -160,27 +160,25 @@ class TwoPasses:
             clean = self.clean_pass(leading or batch, state, self.seen)
         g = self._shared(self.for_method(clean.gradients))
         has_length = self._has_length(g)
-        is_scaled = self._loss_scale is not None
-        is_finite_at_w = is_scaled and self._is_finite(clean.gradients)
+        is_finite_at_w = None
+        if self._loss_scale is not None:
+            is_finite_at_w = self._is_finite(clean.gradients)
 
         e = self._perturb(g, rho, method_state)
         weights = self._perturbed_weights(e)
+        reached = [t is not None for t in clean.gradients]
         if not self._keep_gradients:
             # An eager step has the second pass use the memory that this frees.
             e, clean = [], clean._replace(gradients=[])
             g = g if self._is_compared else []
         perturbed = self._pass_at(weights, batch, state, leading)
+        self._check_reached(reached, perturbed.gradients)
         h = self._shared_if_compared(perturbed.gradients)
 
         is_finite = self._is_finite(perturbed.gradients)
         is_sharp = ops.logical_and(has_length, is_finite)
         u = self._combined(g, h, perturbed.gradients, method_state, is_sharp)
-        if is_scaled:
-            # The optimizer skips a step that is not finite in either pass.
-            u = self._unless(ops.logical_not(is_finite_at_w), math.nan, u)
-        else:
-            is_lost = ops.logical_and(has_length, ops.logical_not(is_finite))
-            u = self._unless(is_lost, 0.0, u)
+        u = self._guarded(u, has_length, is_finite, is_finite_at_w)
 
         loss = perturbed.loss if leading is None else perturbed.auxiliary
         rise = backend.unscale_loss_for_distribution(loss - clean.loss)
@@ -365,6 +363,23 @@ class TwoPasses:
             lambda: dense,
         )
 
+    def _guarded(
+        self,
+        u: Gradients,
+        has_length: Tensor,
+        is_finite: Tensor,
+        is_finite_at_w: Tensor | None,
+    ) -> Gradients:
+        """Return u, without what the second pass alone has made infinite.
+
+        With loss scaling, which makes an optimizer skip what is not finite, it
+        has to see that of either pass.
+        """
+        if is_finite_at_w is None:
+            is_lost = ops.logical_and(has_length, ops.logical_not(is_finite))
+            return self._unless(is_lost, 0.0, u)
+        return self._unless(ops.logical_not(is_finite_at_w), math.nan, u)
+
     def _unless(
         self, condition: Tensor, value: float, gradients: Gradients
     ) -> Gradients:
@@ -414,6 +429,24 @@ class TwoPasses:
         for i, tensor in zip(self.seen, correction):
             found[i] = tensor
         return found
+
+    def _check_reached(self, reached: list[bool], gradients: Gradients) -> None:
+        """Check that the second pass read w + e, and not w.
+
+        Raises:
+            ValueError: Naming a variable of which it did not.
+        """
+        for i in self._perturbed:
+            if reached[i] and gradients[i] is None:
+                path = self.loss.variables[i].path
+                raise ValueError(
+                    "The second pass cannot replace the value of a weight: "
+                    "what reads it was traced before (`@tf.function`, a "
+                    "loaded model), reads it inside a `keras.StatelessScope` "
+                    "of its own, or is no part of Keras. Remove the decorator "
+                    "or scope, or leave the weight unperturbed with a "
+                    f"callable `perturb`. Received: {path}"
+                )
 
     def _shared_if_compared(self, gradients: Gradients) -> Vector:
         """Return what a method that compares h with g sees of it."""

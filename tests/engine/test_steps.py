@@ -6,7 +6,6 @@ import pytest
 
 import keras_sam
 from tests import frameworks
-from tests import marks
 from tests import small_network
 from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM

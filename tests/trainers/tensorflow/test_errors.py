@@ -1,6 +1,7 @@
 """Bad input that only TensorFlow knows."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -48,23 +49,68 @@ class Holder(layers.Layer):
         lambda: {"a": (tf.Variable(1.0, name="raw"),)},
     ],
 )
-def test_a_raw_variable_is_refused_with_the_layer_that_holds_it(make):
+def test_a_raw_variable_is_warned_of_with_the_layer_that_holds_it(make):
     inputs = keras.Input((4,))
     x = layers.Dense(1)(Holder(make, name="holder")(inputs))
     model = keras_sam.SAMModel(inputs, x)
     model.compile("adam", "mse")
-    unchanged(model, "Layer 'holder' holds the `tf.Variable` 'raw")
+    before = model.get_weights()
+    message = "Layer 'holder' holds the `tf.Variable` 'raw"
+    with pytest.warns(UserWarning, match=message):
+        model.train_on_batch(X, Y)
+    assert np.any(model.get_weights()[0] != before[0])
 
 
-def test_a_trainable_variable_in_a_closure_is_refused():
-    scale = tf.Variable(1.0, name="closed_over")
+def test_a_trainable_variable_in_a_closure_is_a_constant():
+    """As for `keras.Model`: the same step as with its value."""
+    results = []
+    for scale in (tf.Variable(2.0), 2.0):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        scaled = layers.Lambda(lambda t, scale=scale: t * scale)(inputs)
+        model = keras_sam.SAMModel(inputs, layers.Dense(1)(scaled))
+        model.compile("sgd", "mse")
+        model.train_on_batch(X, Y)
+        results.append(model.get_weights()[0])
+    np.testing.assert_array_equal(*results)
+
+
+class Traced(layers.Layer):
+    """A layer whose `call` is a function of TensorFlow, traced once."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 1), name="kernel")
+
+    @tf.function
+    def call(self, x):
+        return tf.matmul(x, self.kernel)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 1)
+
+
+MESSAGE = "cannot replace the value of a weight.*@tf.function"
+
+
+def test_a_decorated_call_is_refused():
     inputs = keras.Input((4,))
-    x = layers.Dense(1)(layers.Lambda(lambda t: t * scale)(inputs))
-    model = keras_sam.SAMModel(inputs, x)
-    model.compile("adam", "mse")
-    unchanged(
-        model, "trainable variables that Keras does not know.*closed_over"
+    model = keras_sam.SAMModel(inputs, Traced()(inputs))
+    model.compile("sgd", "mse")
+    unchanged(model, MESSAGE)
+
+
+def test_a_decorated_call_trains_where_its_weight_is_not_perturbed():
+    inputs = keras.Input((4,))
+    model = keras_sam.SAMModel(
+        inputs,
+        layers.Dense(1)(Traced()(inputs)),
+        perturb=lambda variable: "dense" in variable.path,
     )
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    logs = model.train_on_batch(X, Y, return_dict=True)
+    assert logs["sharpness"] > 0
+    assert all(np.any(a != b) for a, b in zip(model.get_weights(), before))
 
 
 def test_a_loaded_saved_model_is_refused(tmp_path):
@@ -74,5 +120,6 @@ def test_a_loaded_saved_model_is_refused(tmp_path):
     inputs = keras.Input((4,))
     loaded = layers.TFSMLayer(tmp_path, call_endpoint="serve", name="loaded")
     model = keras_sam.SAMModel(inputs, layers.Dense(1)(loaded(inputs)))
-    model.compile("adam", "mse")
-    unchanged(model, "Layer 'loaded' holds the `tf.Variable`")
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="holds the `tf.Variable`"):
+        unchanged(model, MESSAGE)
