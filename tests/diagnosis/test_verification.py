@@ -117,7 +117,9 @@ def test_schedule_counts_at_the_present_step():
 def test_a_method_of_one_pass_is_reported_with_both_losses():
     model = small_network.compiled(method="momentum_sam", rho=RHO)
     x, y, sample_weight = batch()
-    with pytest.raises(ValueError, match="for a method with momentum: its mem"):
+    with pytest.raises(
+        ValueError, match="for a method with momentum: its state"
+    ):
         keras_sam.verify(model, x, y, sample_weight)
     before = small_network.flat(model.get_weights())
     model.train_on_batch(x, y, sample_weight)

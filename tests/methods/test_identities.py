@@ -84,14 +84,15 @@ def test_asam_is_sam_where_the_operator_is_one():
         signs = [np.where(w < 0, -1.0, 1.0) for w in model.get_weights()]
         model.set_weights(signs)
         after.append(small_network.fit(model, number=5).weights)
-    np.testing.assert_array_equal(*after)
+    # PyTorch adds a scaled vector with one rounding, and a list with two.
+    small_network.assert_close(*after)
     # An eta that makes the operator one where the weight is not.
     after = []
     for method in ("sam", methods.ASAM(eta=0.5)):
         model = small_network.compiled(method=method, rho=RHO)
         model.set_weights([np.sign(w) / 2 for w in model.get_weights()])
         after.append(small_network.fit(model, number=5).weights)
-    np.testing.assert_array_equal(*after)
+    small_network.assert_close(*after)
 
 
 # In graph mode a compiler rewrites comparisons, as if there were no NaN.

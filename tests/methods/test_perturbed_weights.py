@@ -152,4 +152,4 @@ def test_a_mixing_method_moves_only_what_is_perturbed():
             perturb=lambda variable: "output" in variable.path,
         )
         after.append(small_network.fit(model).weights)
-    small_network.assert_same(*after)
+    small_network.assert_close(*after)

@@ -1,5 +1,6 @@
-"""Refuses models that hold parameters which Keras does not know."""
+"""Parameters in a model that Keras does not know."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,21 +10,20 @@ import torch
 from keras_sam.backend.keras_private import KerasSaveable
 from keras_sam.backend.keras_private import flatten_layers
 from keras_sam.types import Tensor
-from keras_sam.types import Vector
 
 
-def refuse_raw_parameters(model: keras.Model) -> None:
-    """Raise if a layer holds a parameter outside a Keras variable.
+def check_raw_parameters(model: keras.Model) -> None:
+    """Check the parameters that a layer holds outside Keras variables.
 
-    Such a parameter cannot be perturbed. Nor can those inside a
-    `torch.nn.Module`, which reads its own parameters whatever values a pass
-    is to run with, and writes its own buffers in both passes.
+    Warns of a parameter or buffer, which Keras does not train either.
 
     Args:
         model: A `keras.Model`.
 
     Raises:
-        ValueError: Naming the layer.
+        ValueError: If a layer wraps a `torch.nn.Module`, which reads its own
+            parameters whatever values a pass is to run with, and writes its
+            own buffers in both passes.
     """
     for layer in flatten_layers(model):
         if (
@@ -38,45 +38,14 @@ def refuse_raw_parameters(model: keras.Model) -> None:
                 f"`keras.Model`. Received: module={layer.module!r}"
             )
         for name in _raw_tensors(layer):
-            raise ValueError(
+            warnings.warn(
                 f"Layer '{layer.name}' holds the parameter or buffer '{name}' "
-                "of PyTorch, which Keras does not know. It would not be "
-                "perturbed, and what the layer writes to it would be written "
-                "in both passes. Create it with `self.add_weight()`, which "
-                f"makes a `keras.Variable`. Received: layer={layer!r}"
+                "of PyTorch, which Keras does not know. It is neither trained "
+                "nor perturbed, and what the layer writes to it is written in "
+                "both passes. Create it with `self.add_weight()`, which makes "
+                "a `keras.Variable`.",
+                stacklevel=4,
             )
-
-
-def refuse_unknown_leaves(value: Tensor, sources: Vector) -> None:
-    """Raise if a scalar depends on a parameter besides the sources.
-
-    Args:
-        value: Scalar with a history.
-        sources: What it is to be differentiated by.
-
-    Raises:
-        ValueError: With the shapes of the parameters.
-    """
-    known = {id(source) for source in sources}
-    seen = set()
-    unknown = []
-    pending = [value.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        following = node.next_functions
-        if not following and id(node.variable) not in known:
-            unknown.append(tuple(node.variable.shape))
-        pending.extend(function for function, _ in following)
-    if unknown:
-        raise ValueError(
-            "The model reads trainable parameters that Keras does not know, so "
-            "that they can be neither perturbed nor trained. Create them with "
-            "`self.add_weight()`. Received: parameters of the shapes "
-            f"{unknown}"
-        )
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[Tensor]:

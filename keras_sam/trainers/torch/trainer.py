@@ -8,7 +8,7 @@ import torch
 
 from keras_sam import backend
 from keras_sam.backend.torch.names import with_public_optimizers
-from keras_sam.backend.torch.raw_parameters import refuse_raw_parameters
+from keras_sam.backend.torch.raw_parameters import check_raw_parameters
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
 from keras_sam.trainers.own_functions import OwnFunctions
@@ -27,7 +27,7 @@ class Trainer(OwnFunctions, keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Return what runs a step, once the model has been checked."""
         if not self.sam.is_plain:
-            refuse_raw_parameters(self)
+            check_raw_parameters(self)
             check_trainable(self)
             self.build_method_state()
         return super().make_train_function(force)

@@ -66,11 +66,12 @@ REFUSED = {
         module(lambda: torch.nn.BatchNorm1d(4, affine=False)),
         "wraps a `torch.nn.Module`.*BatchNorm1d",
     ),
+}
+WARNED_OF = {
     "attribute": (Attribute, "holds the parameter or buffer 'raw'"),
     "in_containers": (InContainers, "holds the parameter or buffer 'scales'"),
     "buffer": (Buffer, "holds the parameter or buffer 'mean'"),
     "inner": (Inner, "holds the parameter or buffer 'raw'"),
-    "hidden": (ReadsHidden, r"shapes \[\(4,\)\]"),
 }
 
 
@@ -100,10 +101,22 @@ def test_module_without_parameters_and_buffers_is_trained():
     assert logs["sharpness"][0] > 0
 
 
-def test_parameter_that_is_not_trained_may_be_read():
-    HIDDEN.requires_grad_(False)
+@pytest.mark.parametrize("name", WARNED_OF)
+def test_model_with_raw_parameters_is_warned_of_and_trained(name):
+    make, message = WARNED_OF[name]
+    model = network(make())
+    with pytest.warns(UserWarning, match=message):
+        logs = model.fit(X, Y, verbose=0).history
+    assert logs["sharpness"][0] > 0
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_parameter_in_a_closure_is_a_constant(requires_grad):
+    before = HIDDEN.detach().clone()
+    HIDDEN.requires_grad_(requires_grad)
     try:
         model = network(ReadsHidden())
         assert model.fit(X, Y, verbose=0).history["sharpness"][0] > 0
     finally:
         HIDDEN.requires_grad_(True)
+    assert torch.equal(HIDDEN, before) and HIDDEN.grad is None
