@@ -22,8 +22,6 @@ class SAMState:
 
     Attributes:
         memory: The method's state, as `keras.Variable`s; empty until `build`.
-        largest_batch: Integer, the size of the largest batch so far whose size
-            was known before it was run.
         functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
@@ -36,7 +34,6 @@ class SAMState:
         self.tracker = keras.metrics.Mean(name="sharpness")
         self.memory: dict[str, Any] = {}
         self.functions: dict[str, tuple[Any, Any]] = {}
-        self.largest_batch = 0
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.built_for: Any = None

@@ -57,9 +57,12 @@ class SAMModel(Trainer):
             `"replica"`.
         num_microbatches: Integer >= 1. Splits the batch into so many parts,
             perturbs for each from its own gradient, and averages: m-sharpness
-            (section 4.1 of the paper) on one device. Parts differ by at most
-            one example; a last batch with fewer examples is split into single
-            examples. Defaults to 1.
+            (section 4.1 of the paper) on one device. Each part is a batch of
+            its own and counts with its share of the examples, as it would on
+            a replica: so with the reduction `"sum"` the loss is the mean of
+            the sums over the parts. Parts differ by at most one example; a
+            batch with fewer examples is split into single examples. Defaults
+            to 1.
         ascent_fraction: Number in (0, 1]. The perturbation is computed from
             this leading fraction of the (micro-)batch; the second pass always
             uses all of it. State, loss and metrics are then those of the

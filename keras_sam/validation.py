@@ -22,25 +22,20 @@ def check_trainable(model: keras.Model) -> None:
         )
 
 
-def check_batch_size(model: Any, batch_size: Any) -> None:
-    """Check that a batch can be split into micro-batches.
+def check_batch_size(model: Any, batch_size: int) -> None:
+    """Check that the batches of `fit` can be split into micro-batches.
 
-    The last batch of an epoch may be smaller than the others; so only a batch
-    that is as large as any before is held against `num_microbatches`.
+    A smaller one, the last of an epoch for example, is split into single
+    examples.
 
     Args:
         model: A `SAMModel`.
-        batch_size: The number of examples. Passed over unless it is an integer
-            that is known before the step is run.
+        batch_size: The number of examples that `fit` is told to take.
 
     Raises:
         ValueError: If there are fewer examples than micro-batches.
     """
-    if not isinstance(batch_size, int):
-        return
-    state = model._sam
-    state.largest_batch = max(state.largest_batch, batch_size)
-    if state.largest_batch < model.sam.num_microbatches:
+    if batch_size < model.sam.num_microbatches:
         raise ValueError(
             "`num_microbatches` must not be larger than the batch. Received: "
             f"num_microbatches={model.sam.num_microbatches}, and a batch of "

@@ -96,9 +96,19 @@ def test_a_perturb_that_selects_nothing_is_refused():
 def test_more_micro_batches_than_examples_are_refused():
     message = "`num_microbatches` must not be larger.*=8.* batch of 4"
     unchanged(compiled(num_microbatches=8), message, batch_size=4)
-    model = compiled(num_microbatches=8)
-    with pytest.raises(ValueError, match=message):
-        model.train_on_batch(X[:4], Y[:4])
+
+
+@pytest.mark.parametrize("num_examples", [1, 3])
+def test_a_batch_with_fewer_examples_than_parts_is_split_into_examples(
+    num_examples,
+):
+    """Also the first one, and one that comes when the radius leaves 0."""
+    rho = keras_sam.schedules.LatePhase(1, 0.1)
+    model = keras_sam.SAMModel(*tensors(), rho=rho, num_microbatches=4)
+    model.compile("adam", "mse")
+    for count in (8, num_examples):
+        logs = model.train_on_batch(X[:count], Y[:count], return_dict=True)
+    assert logs["sharpness"] > 0
 
 
 @pytest.mark.parametrize("eagerly", [False, True])

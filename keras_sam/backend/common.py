@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_sam.backend import keras_private
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
@@ -70,6 +71,11 @@ def perturbed_weights(
         value + keras.ops.cast(e, value.dtype)
         for value, e in zip(values, perturbation)
     ]
+
+
+def generator_variables() -> list[keras.Variable]:
+    """Return the state of what random operations without a seed draw from."""
+    return [keras_private.made_global_seed_variable()]
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:

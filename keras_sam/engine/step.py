@@ -11,7 +11,6 @@ from keras_sam import backend
 from keras_sam.engine import roles
 from keras_sam.engine.loss import PassScope
 from keras_sam.engine.loss import TrainingLoss
-from keras_sam.engine.loss import batch_size
 from keras_sam.engine.loss import leading_examples
 from keras_sam.engine.parts import OneAfterAnother
 from keras_sam.engine.parts import PartFunction
@@ -26,7 +25,6 @@ from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.validation import check_batch_size
 
 
 class StepResult(NamedTuple):
@@ -192,7 +190,6 @@ class Step:
                 )
             )
 
-        check_batch_size(self._model, batch_size(self._batch))
         return self._mean_over_parts(part, state, method_state, self._rho)
 
     def _mean_over_parts(

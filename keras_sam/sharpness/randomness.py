@@ -97,6 +97,5 @@ def _seeds(model: keras.Model) -> list[keras.Variable]:
     own = [v for v in model.variables if id(v) not in others]
     return [
         *own,
-        backend.made_global_seed_variable(),
-        *backend.unlisted_state(model),
+        *backend.generator_variables(),
     ]

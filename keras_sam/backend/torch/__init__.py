@@ -9,6 +9,7 @@ from keras_sam.backend.torch.autodiff import perturbed_weights
 from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
 from keras_sam.backend.torch.random import draw_purely
+from keras_sam.backend.torch.random import generator_variables
 from keras_sam.backend.torch.random import unlisted_state
 from keras_sam.backend.torch.vectors import add
 from keras_sam.backend.torch.vectors import dot

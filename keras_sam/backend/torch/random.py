@@ -57,11 +57,13 @@ class GeneratorState(keras.Variable):
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:
-    """Return the states of the generators of random operations without a seed.
-
-    Others need no list where steps are eager.
-    """
+    """Return the generators; where steps are eager, others need no list."""
     del model
+    return generator_variables()
+
+
+def generator_variables() -> list[keras.Variable]:
+    """Return the state of what random operations without a seed draw from."""
     return [keras_private.made_global_seed_variable(), *generator_states()]
 
 

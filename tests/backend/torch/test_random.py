@@ -36,7 +36,7 @@ def test_verify_draws_nothing():
 
 
 def test_state_of_the_generator_is_read_and_written_as_a_variable():
-    [state] = backend.unlisted_state(None)[1:2]
+    [state] = backend.generator_variables()[1:2]
     before = state.value
     torch.rand(1)
     assert not torch.equal(state.value, before)

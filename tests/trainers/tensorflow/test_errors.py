@@ -10,16 +10,7 @@ import keras_sam
 from tests import test_custom_loop
 from tests.test_sam_model import X
 from tests.test_sam_model import Y
-from tests.test_sam_model import compiled
 from tests.test_sam_model import unchanged
-
-
-def test_more_micro_batches_than_examples_of_a_dataset_are_refused():
-    model = compiled(num_microbatches=8)
-    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4, True)
-    message = "`num_microbatches` must not be larger.*=8.* batch of 4"
-    with pytest.raises(ValueError, match=message):
-        model.fit(data, verbose=0)
 
 
 def test_variables_of_tensorflow_are_refused_in_a_loop():
