@@ -10,7 +10,7 @@ from keras_sam import adoption
 from keras_sam import backend
 from keras_sam import model_state
 from keras_sam.engine import roles
-from keras_sam.engine.two_passes import seen_by
+from keras_sam.engine.gradients import seen_by
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
 from keras_sam.trainers import Trainer

@@ -13,8 +13,8 @@ from keras_sam.diagnosis.verification import as_batch
 from keras_sam.diagnosis.verification import check_effect
 from keras_sam.diagnosis.verification import relative_size
 from keras_sam.engine.loss import state_variables
+from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Inspection
 from keras_sam.sam_model import SAMModel
 
 LEAST_RISE = 0.001

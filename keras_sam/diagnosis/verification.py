@@ -12,8 +12,8 @@ from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.engine import roles
 from keras_sam.engine.loss import state_variables
+from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
-from keras_sam.engine.two_passes import Inspection
 from keras_sam.sam_model import SAMModel
 from keras_sam.types import Batch
 from keras_sam.types import Vector
@@ -187,7 +187,7 @@ def _summary(
 ) -> Verification:
     weights = model.trainable_variables
     _, perturbed = roles.of_sam_model(model)
-    moved = dict(zip(step.two_passes.seen, inspection.perturbation))
+    moved = dict(zip(step.two_passes.view.seen, inspection.perturbation))
     loss = float(inspection.loss)
     return Verification(
         rho=rho,
@@ -208,7 +208,7 @@ def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
     if not model.sam.method.needs_gradients:
         return math.nan
     first, second = (
-        _unit(model, step, step.two_passes.for_method(gradients))
+        _unit(model, step, step.two_passes.view.for_method(gradients))
         for gradients in (
             inspection.clean_gradients,
             inspection.perturbed_gradients,
@@ -226,7 +226,7 @@ def _unit(model: SAMModel, step: Step, gradients: Vector) -> Any:
     _, perturbed = roles.of_sam_model(model)
     arrays = [
         ops.convert_to_numpy(gradient).astype("float64").ravel()
-        for i, gradient in zip(step.two_passes.seen, gradients)
+        for i, gradient in zip(step.two_passes.view.seen, gradients)
         if i in perturbed
     ]
     vector = np.concatenate(arrays)

@@ -52,7 +52,10 @@ then left as it was.
 | file | holds |
 | --- | --- |
 | `roles` | what a variable is for, and which ones are perturbed |
+| `examples` | some of the examples of a batch |
 | `loss` | a loss, its gradients and the state it leaves, in a scope |
+| `gradients` | what a method sees of gradients, and what it gives back |
+| `results` | what parts and steps give |
 | `two_passes` | both passes over one part |
 | `parts` | the mean over parts, one after another |
 | `update` | skipped steps, and what is subtracted past the optimizer |

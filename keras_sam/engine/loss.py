@@ -10,7 +10,6 @@ statistics, seeds, metrics, and what a method stores.
 """
 
 import contextlib
-import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +19,8 @@ import keras
 from keras import ops
 
 from keras_sam import backend
+from keras_sam.engine.examples import batch_size
+from keras_sam.engine.examples import take
 from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
@@ -192,6 +193,18 @@ class TrainingLoss:
             logs = keras.tree.map_structure(ops.convert_to_tensor, logs)
         return logs, list(map(scope.get_current_value, self.state_variables))
 
+    def update_sharpness(
+        self, rise: Tensor, weight: Tensor, state: list[Tensor]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the log of the rise, the mean so far, and the new state."""
+        tracker = self._model._sam.tracker
+        scope = PassScope()
+        scope.put(self.state_variables, state)
+        with scope:
+            tracker.update_state(rise, sample_weight=weight)
+            logs = {tracker.name: tracker.result()}
+        return logs, list(map(scope.get_current_value, self.state_variables))
+
     def _evaluate(
         self, batch: Batch, leading: Batch | None
     ) -> tuple[Tensor, Any]:
@@ -218,46 +231,6 @@ def state_variables(model: keras.Model) -> list[keras.Variable]:
     return list({id(variable): variable for variable in listed}.values())
 
 
-def batch_size(batch: Batch) -> Tensor:
-    """Return the number of examples, an integer if it is known."""
-    leaves = keras.tree.flatten(batch.x)
-    return next(ops.shape(t)[0] for t in leaves if t is not None)
-
-
-def take(nest: Any, start: Tensor, size: Tensor) -> Any:
-    """Return consecutive examples of every tensor in a nest, masks as well."""
-    index = start + ops.arange(size)
-
-    def examples(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None:
-            return None
-        taken = ops.take(tensor, index, axis=0)
-        mask = backend.get_keras_mask(tensor)
-        if mask is not None:
-            backend.set_keras_mask(taken, ops.take(mask, index, axis=0))
-        return taken
-
-    return keras.tree.map_structure(examples, nest)
-
-
-def leading_examples(batch: Batch, fraction: float) -> Batch | None:
-    """Return the first `fraction` of a batch, `None` for all of it.
-
-    At least one example, if there is one.
-    """
-    if fraction == 1:
-        return None
-    size = batch_size(batch)
-    if isinstance(size, int):
-        count = max(math.ceil(fraction * size - _ROUNDING), 1)
-        count = min(count, size)
-    else:
-        exact = fraction * ops.cast(size, "float32") - _ROUNDING
-        count = ops.maximum(ops.cast(ops.ceil(exact), size.dtype), 1)
-        count = ops.minimum(count, size)
-    return take(batch, 0, count)
-
-
 def times(factor: Tensor | None, tensor: Tensor) -> Tensor:
     """Return the product, in the tensor's dtype; `None` stands for 1."""
     if factor is None:
@@ -279,7 +252,3 @@ def _check_written(scope: PassScope, variables: list[keras.Variable]) -> None:
                 "cannot be perturbed: replace the layer, or train with "
                 f"`keras.Model`. Received: {variable.path}"
             )
-
-
-_ROUNDING = 1e-4
-"""A fraction of a batch that is whole up to rounding stays whole."""

@@ -14,10 +14,10 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.engine.loss import batch_size
-from keras_sam.engine.loss import take
-from keras_sam.engine.two_passes import Mean
-from keras_sam.engine.two_passes import PartResult
+from keras_sam.engine.examples import batch_size
+from keras_sam.engine.examples import take
+from keras_sam.engine.results import Mean
+from keras_sam.engine.results import PartResult
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 

@@ -2,46 +2,27 @@
 
 from collections.abc import Callable
 from typing import Any
-from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_sam import backend
 from keras_sam.engine import roles
-from keras_sam.engine.loss import PassScope
+from keras_sam.engine.examples import leading_examples
 from keras_sam.engine.loss import TrainingLoss
-from keras_sam.engine.loss import leading_examples
 from keras_sam.engine.parts import OneAfterAnother
 from keras_sam.engine.parts import PartFunction
 from keras_sam.engine.parts import Whole
-from keras_sam.engine.two_passes import Inspection
-from keras_sam.engine.two_passes import Mean
-from keras_sam.engine.two_passes import PartResult
+from keras_sam.engine.results import Inspection
+from keras_sam.engine.results import Mean
+from keras_sam.engine.results import PartResult
+from keras_sam.engine.results import StepResult
 from keras_sam.engine.two_passes import TwoPasses
 from keras_sam.engine.update import unless_skipped
 from keras_sam.types import Batch
-from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-
-
-class StepResult(NamedTuple):
-    """What a step hands to the optimizer and to `fit`.
-
-    Attributes:
-        gradients: `Gradients`, scaled as the optimizer's `scale_loss` scales.
-        correction: `Gradients` to subtract, times the learning rate, past the
-            optimizer; empty for none.
-        state: New values of `state_variables`.
-        logs: What `keras.Model` logs, and `sharpness`.
-    """
-
-    gradients: Gradients
-    correction: Gradients
-    state: list[Tensor]
-    logs: dict[str, Tensor]
 
 
 class Step:
@@ -230,7 +211,7 @@ class Step:
             leading or self._batch, state, two_passes.everything
         )
         is_sharp, method_state = self._decide(
-            self._method.statistic(two_passes.for_method(clean.gradients)),
+            self._method.statistic(two_passes.view.for_method(clean.gradients)),
             method_state,
         )
 
@@ -278,10 +259,10 @@ class Step:
             clean = two_passes.clean_pass(
                 leading_examples(batch, fraction) or batch,
                 state,
-                two_passes.seen,
+                two_passes.view.seen,
             )
             statistic = self._method.statistic(
-                two_passes.for_method(clean.gradients)
+                two_passes.view.for_method(clean.gradients)
             )
             zero = ops.zeros((), "float32")
             return PartResult(
@@ -303,11 +284,11 @@ class Step:
         """
         gradients = result.mean.gradients
         clean = backend.mean_over_replicas(
-            self.two_passes.for_method(gradients)
+            self.two_passes.view.for_method(gradients)
         )
         gradients = backend.cond(
             is_reused,
-            lambda: self.two_passes.for_optimizer(
+            lambda: self.two_passes.view.for_optimizer(
                 self._method.reuse(clean, method_state), gradients
             ),
             lambda: gradients,
@@ -334,7 +315,7 @@ class Step:
             or self._settings.num_microbatches > 1
         ):
             return result
-        gradients = self.two_passes.dense(result.mean.gradients)
+        gradients = self.two_passes.view.dense(result.mean.gradients)
         return result._replace(mean=result.mean._replace(gradients=gradients))
 
     def _with_method_state(
@@ -357,16 +338,10 @@ class Step:
 
         Metrics are read anew, after the last part.
         """
-        tracker = self._model._sam.tracker
         share = result.mean.is_sharp
-        is_sharp = share > 0
-        rise = result.mean.rise / ops.where(is_sharp, share, 1.0)
-        scope = PassScope()
-        scope.put(self.state_variables, state)
-        with scope:
-            tracker.update_state(rise, sample_weight=share)
-            logs = {**result.logs, tracker.name: tracker.result()}
-        return logs, list(map(scope.get_current_value, self.state_variables))
+        rise = result.mean.rise / ops.where(share > 0, share, 1.0)
+        logs, state = self._loss.update_sharpness(rise, share, state)
+        return {**result.logs, **logs}, state
 
 
 def _both(first: Tensor, second: Tensor) -> Tensor:

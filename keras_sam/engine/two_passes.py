@@ -3,81 +3,28 @@
 import math
 from collections.abc import Callable
 from typing import Any
-from typing import NamedTuple
 
 from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
+from keras_sam.engine.examples import leading_examples
+from keras_sam.engine.gradients import MethodView
+from keras_sam.engine.gradients import zeros_like
 from keras_sam.engine.loss import Pass
-from keras_sam.engine.loss import leading_examples
-from keras_sam.engine.loss import times
+from keras_sam.engine.results import Inspection
+from keras_sam.engine.results import Mean
+from keras_sam.engine.results import PartResult
 from keras_sam.methods.base import Method
 from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
-
-
-class Mean(NamedTuple):
-    """What a step averages over the parts of a batch.
-
-    Attributes:
-        gradients: `Gradients` for the optimizer, with loss scaling.
-        correction: `Gradients` to subtract past the optimizer; empty for none.
-        method_state: What the method stores.
-        rise: Scalar, how much higher the loss is at w + e; 0 for a part
-            without a perturbation.
-        is_sharp: Scalar, 1 if the part was perturbed, else 0.
-    """
-
-    gradients: Gradients
-    correction: Gradients
-    method_state: State
-    rise: Tensor
-    is_sharp: Tensor
-
-
-class PartResult(NamedTuple):
-    """What one part of a batch gives.
-
-    Attributes:
-        mean: `Mean`.
-        state: Values of the state variables.
-        logs: What `keras.Model` logs.
-    """
-
-    mean: Mean
-    state: list[Tensor]
-    logs: dict[str, Tensor]
-
-
-class Inspection(NamedTuple):
-    """What `verify` looks at.
-
-    Attributes:
-        loss: Scalar, the loss at w.
-        rise: Scalar, how much higher it is at w + e.
-        clean_gradients: `Gradients` at w.
-        perturbation: e, for each variable that the method sees.
-        perturbed_gradients: `Gradients` at w + e.
-    """
-
-    loss: Tensor
-    rise: Tensor
-    clean_gradients: Gradients
-    perturbation: Vector
-    perturbed_gradients: Gradients
 
 
 class TwoPasses:
     """The passes of a step, over whatever part of a batch.
-
-    Every list has an entry for each trainable variable; those that a method
-    sees, an entry for each of `seen`: for each trainable variable if the
-    method combines gradients, else for each that is perturbed.
 
     Args:
         loss: `TrainingLoss`, or anything with its `variables`, `run` and
@@ -92,6 +39,10 @@ class TwoPasses:
         is_global: Whether replicas share one perturbation.
         call: Calls a function that does one pass.
         keep_gradients: Whether `Inspection` has the gradients at w and e.
+
+    Attributes:
+        view: `MethodView`.
+        everything: The positions of all trainable variables.
     """
 
     def __init__(
@@ -109,12 +60,15 @@ class TwoPasses:
     ) -> None:
         self.loss = loss
         self.method = method
-        self.seen = seen_by(method, len(roles), perturbed)
         self.everything = list(range(len(roles)))
+        # Keras divides the loss by the number of replicas.
+        unit, num_replicas = loss_scale, backend.num_replicas()
+        if num_replicas > 1:
+            unit = (1.0 if loss_scale is None else loss_scale) / num_replicas
+        self.view = MethodView(
+            loss.variables, weights, method, roles, perturbed, unit
+        )
         self._weights = weights
-        self._values = [backend.as_tensor(weight) for weight in weights]
-        self._roles = roles
-        self._perturbed = perturbed
         self._loss_scale = loss_scale
         self._ascent_fraction = ascent_fraction
         self._is_global = is_global
@@ -123,13 +77,6 @@ class TwoPasses:
             method.combines or method.corrects or method.has_state
         )
         self._call = call
-        # Keras divides the loss by the number of replicas.
-        num_replicas = backend.num_replicas()
-        self._unit = loss_scale
-        if num_replicas > 1:
-            self._unit = (1.0 if loss_scale is None else loss_scale) / (
-                num_replicas
-            )
 
     def __call__(
         self,
@@ -157,15 +104,15 @@ class TwoPasses:
             return self._perturbed_pass_only(batch, state, method_state, rho)
         leading = leading_examples(batch, self._ascent_fraction)
         if clean is None:
-            clean = self.clean_pass(leading or batch, state, self.seen)
-        g = self._shared(self.for_method(clean.gradients))
-        has_length = self._has_length(g)
+            clean = self.clean_pass(leading or batch, state, self.view.seen)
+        g = self._shared(self.view.for_method(clean.gradients))
+        has_length = self.view.has_length(g)
         is_finite_at_w = None
         if self._loss_scale is not None:
-            is_finite_at_w = self._is_finite(clean.gradients)
+            is_finite_at_w = self.view.is_finite(clean.gradients)
 
         e = self._perturb(g, rho, method_state)
-        weights = self._perturbed_weights(e)
+        weights = self.view.moved(e)
         reached = [t is not None for t in clean.gradients]
         if not self._keep_gradients:
             # An eager step has the second pass use the memory that this frees.
@@ -175,7 +122,7 @@ class TwoPasses:
         self._check_reached(reached, perturbed.gradients)
         h = self._shared_if_compared(perturbed.gradients)
 
-        is_finite = self._is_finite(perturbed.gradients)
+        is_finite = self.view.is_finite(perturbed.gradients)
         is_sharp = ops.logical_and(has_length, is_finite)
         u = self._combined(g, h, perturbed.gradients, method_state, is_sharp)
         u = self._guarded(u, has_length, is_finite, is_finite_at_w)
@@ -195,13 +142,23 @@ class TwoPasses:
         self, batch: Batch, state: list[Tensor], wanted: list[int]
     ) -> Pass:
         """Return the pass at w; its auxiliary result is the logs."""
+        return self._logged_pass(self._weights, batch, state, wanted)
+
+    def _logged_pass(
+        self,
+        weights: Vector,
+        batch: Batch,
+        state: list[Tensor],
+        wanted: list[int],
+    ) -> Pass:
+        """Return a pass that updates metrics; auxiliary are the logs."""
 
         def run() -> Pass:
-            clean = self.loss.run(
-                batch, self._weights, state, wanted, self._loss_scale
+            logged = self.loss.run(
+                batch, weights, state, wanted, self._loss_scale
             )
-            logs, following = self.loss.update_metrics(clean, batch)
-            return clean._replace(auxiliary=logs, state=following)
+            logs, following = self.loss.update_metrics(logged, batch)
+            return logged._replace(auxiliary=logs, state=following)
 
         return self._call(run)
 
@@ -214,11 +171,11 @@ class TwoPasses:
 
     def plain_result(self, clean: Pass, method_state: State) -> PartResult:
         """Return what a step gives whose only pass was `clean`."""
-        g = self.for_method(clean.gradients)
+        g = self.view.for_method(clean.gradients)
         following = method_state
         if self.method.has_state:
             following = backend.select(
-                self._has_length(g),
+                self.view.has_length(g),
                 lambda: self.method.next_state(g, None, method_state),
                 lambda: method_state,
             )
@@ -230,30 +187,6 @@ class TwoPasses:
             clean.state,
             clean.auxiliary,
         )
-
-    def for_method(self, gradients: Gradients) -> Vector:
-        """Return what the method sees: unscaled, dense, without gaps."""
-        return [
-            ops.zeros_like(self._values[i])
-            if gradients[i] is None
-            else self._unscaled(backend.densify(gradients[i], self._values[i]))
-            for i in self.seen
-        ]
-
-    def dense(self, gradients: Gradients) -> Gradients:
-        """Return the gradients, none of them sparse."""
-        return [
-            None if gradient is None else backend.densify(gradient, value)
-            for gradient, value in zip(gradients, self._values)
-        ]
-
-    def for_optimizer(self, vector: Vector, gradients: Gradients) -> Gradients:
-        """Return `gradients`, with those that the method sees replaced."""
-        replaced = list(gradients)
-        for i, tensor in zip(self.seen, vector):
-            if gradients[i] is not None:
-                replaced[i] = times(self._unit, tensor)
-        return replaced
 
     def _perturbed_pass_only(
         self,
@@ -269,20 +202,12 @@ class TwoPasses:
         Returns:
             As `__call__`.
         """
-        zeros = [ops.zeros_like(self._values[i]) for i in self.seen]
-        e = self._perturb(zeros, rho, method_state)
-        weights = self._perturbed_weights(e)
-
-        def run() -> Pass:
-            only = self.loss.run(
-                batch, weights, state, self.everything, self._loss_scale
-            )
-            logs, following = self.loss.update_metrics(only, batch)
-            return only._replace(auxiliary=logs, state=following)
-
-        only = self._call(run)
-        h = self._shared(self.for_method(only.gradients))
-        is_sharp = self._has_length(h)
+        e = self._perturb(self.view.zeros(), rho, method_state)
+        only = self._logged_pass(
+            self.view.moved(e), batch, state, self.everything
+        )
+        h = self._shared(self.view.for_method(only.gradients))
+        is_sharp = self.view.has_length(h)
         u = self._combined(h, h, only.gradients, method_state, is_sharp)
         rise = vectors.dot(h, e)
         mean = self._mean(h, h, u, method_state, rise, is_sharp)
@@ -318,31 +243,10 @@ class TwoPasses:
         return self._call(run)
 
     def _perturb(self, g: Vector, rho: Tensor, method_state: State) -> Vector:
-        weights = [Weight(self._values[i], self._roles[i]) for i in self.seen]
-        e = self.method.perturb(self._masked(g), weights, rho, method_state)
-        return self._masked(e)
-
-    def _masked(self, vector: Vector) -> Vector:
-        """Return the vector, zero for what is not perturbed."""
-        if len(self._perturbed) == len(self.seen):
-            return vector
-        return [
-            t if i in self._perturbed else ops.zeros_like(t)
-            for i, t in zip(self.seen, vector)
-        ]
-
-    def _perturbed_weights(self, e: Vector) -> Vector:
-        if len(self._perturbed) < len(self.seen):
-            e = [t for i, t in zip(self.seen, e) if i in self._perturbed]
-        moved = backend.perturbed_weights(
-            [self.loss.variables[i] for i in self._perturbed],
-            [self._values[i] for i in self._perturbed],
-            e,
+        masked, weights = self.view.masked, self.view.weights
+        return masked(
+            self.method.perturb(masked(g), weights, rho, method_state)
         )
-        weights = list(self._weights)
-        for i, weight in zip(self._perturbed, moved):
-            weights[i] = weight
-        return weights
 
     def _combined(
         self,
@@ -356,10 +260,10 @@ class TwoPasses:
         if not self.method.combines:
             return gradients
         combined = self.method.combine(g, h, method_state)
-        dense = self.dense(gradients)
+        dense = self.view.dense(gradients)
         return backend.select(
             is_sharp,
-            lambda: self.for_optimizer(combined, dense),
+            lambda: self.view.for_optimizer(combined, dense),
             lambda: dense,
         )
 
@@ -423,12 +327,7 @@ class TwoPasses:
 
     def _correction(self, g: Vector, h: Vector) -> Gradients:
         correction = self.method.correct(g, h)
-        if correction is None:
-            return []
-        found: Gradients = [None] * len(self.everything)
-        for i, tensor in zip(self.seen, correction):
-            found[i] = tensor
-        return found
+        return [] if correction is None else self.view.by_position(correction)
 
     def _check_reached(self, reached: list[bool], gradients: Gradients) -> None:
         """Check that the second pass read w + e, and not w.
@@ -436,7 +335,7 @@ class TwoPasses:
         Raises:
             ValueError: Naming a variable of which it did not.
         """
-        for i in self._perturbed:
+        for i in self.view.perturbed:
             if reached[i] and gradients[i] is None:
                 path = self.loss.variables[i].path
                 raise ValueError(
@@ -452,44 +351,8 @@ class TwoPasses:
         """Return what a method that compares h with g sees of it."""
         if not self._is_compared:
             return []
-        return self._shared(self.for_method(gradients))
+        return self._shared(self.view.for_method(gradients))
 
     def _shared(self, vector: Vector) -> Vector:
         """Return what replicas that share a perturbation agree on."""
         return backend.mean_over_replicas(vector) if self._is_global else vector
-
-    def _has_length(self, g: Vector) -> Tensor:
-        """Return whether what is perturbed has a length to divide by."""
-        g = [t for i, t in zip(self.seen, g) if i in self._perturbed]
-        square = vectors.dot(g, g)
-        return ops.logical_and(square > 0, ops.isfinite(square))
-
-    def _is_finite(self, gradients: Gradients) -> Tensor:
-        """Return whether the sum of all squares is."""
-        found = [
-            self._unscaled(backend.stored_values(gradient))
-            for gradient in gradients
-            if gradient is not None
-        ]
-        return ops.isfinite(vectors.dot(found, found))
-
-    def _unscaled(self, gradient: Tensor) -> Tensor:
-        if self._unit is None:
-            return gradient
-        return gradient / ops.cast(self._unit, gradient.dtype)
-
-
-def seen_by(method: Method, count: int, perturbed: list[int]) -> list[int]:
-    """Return the positions of the variables that a method sees.
-
-    Args:
-        method: `Method`.
-        count: How many trainable variables there are.
-        perturbed: The positions of those that are perturbed.
-    """
-    return list(range(count)) if method.combines else perturbed
-
-
-def zeros_like(gradients: Gradients) -> Gradients:
-    """Return zeros where there is a gradient."""
-    return [None if t is None else ops.zeros_like(t) for t in gradients]

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_sam import backend
-from keras_sam.engine.two_passes import zeros_like
+from keras_sam.engine.gradients import zeros_like
 from keras_sam.types import Gradients
 from keras_sam.types import State
 

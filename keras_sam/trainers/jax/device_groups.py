@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec
 
 from keras_sam.engine.parts import PartFunction
-from keras_sam.engine.two_passes import PartResult
+from keras_sam.engine.results import PartResult
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 
