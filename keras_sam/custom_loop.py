@@ -30,7 +30,7 @@ class SharpnessAwareGradients(NamedTuple):
         loss: Scalar, the loss at w.
         rise: Scalar, how much higher the loss is at w + e.
         auxiliary: What else the loss function returned, from the pass at w.
-        state: What the method remembers, for the next call.
+        state: What the method stores, for the next call.
     """
 
     gradients: Vector
@@ -176,7 +176,7 @@ def _checked_method(method: str | Method) -> Method:
     method = methods.get(method)
     if method.decides:
         raise ValueError(
-            "`method` must be one that climbs at every step; use `SAMModel` "
+            "`method` must have a second pass at every step; use `SAMModel` "
             f"for this one. Received: method={method!r}"
         )
     return method

@@ -11,7 +11,7 @@ from keras_sam.settings import Settings
 
 
 class SAMState:
-    """Settings, the metric behind `sharpness`, and what the method remembers.
+    """Settings, the metric behind `sharpness`, and what the method stores.
 
     Keras tracks metrics and variables that are attributes of a model. These
     are kept apart, so that `evaluate`, `get_weights` and weights files are
@@ -21,7 +21,7 @@ class SAMState:
         settings: `Settings`.
 
     Attributes:
-        memory: The method's state, as `keras.Variable`s; empty until `build`.
+        method_state: The variables of the method; empty until `build`.
         functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
@@ -32,12 +32,12 @@ class SAMState:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tracker = keras.metrics.Mean(name="sharpness")
-        self.memory: dict[str, Any] = {}
+        self.method_state: dict[str, Any] = {}
         self.functions: dict[str, tuple[Any, Any]] = {}
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.built_for: Any = None
-        self._memory_for: list[int] | None = None
+        self._method_state_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:
         """Create the method's variables, again if the weights have changed.
@@ -47,9 +47,9 @@ class SAMState:
         """
         if self.is_built_for(weights):
             return
-        self._memory_for = [id(weight) for weight in weights]
+        self._method_state_for = [id(weight) for weight in weights]
         values = [weight.numpy() for weight in weights]
-        self.memory = {
+        self.method_state = {
             name: [_variable(name, *pair) for pair in zip(entry, weights)]
             if isinstance(entry, list)
             else _variable(name, entry)
@@ -60,12 +60,12 @@ class SAMState:
 
     def is_built_for(self, weights: list[keras.Variable]) -> bool:
         """Return whether `build` was called with these variables."""
-        return [id(weight) for weight in weights] == self._memory_for
+        return [id(weight) for weight in weights] == self._method_state_for
 
     @property
     def variables(self) -> list[keras.Variable]:
         """The method's variables."""
-        return keras.tree.flatten(self.memory)
+        return keras.tree.flatten(self.method_state)
 
 
 def _variable(
@@ -109,22 +109,22 @@ class SavedState(KerasSaveable):
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote, if it is there.
 
-        What a method remembers of other weights than this model perturbs is
+        What a method stores for other weights than this model perturbs is
         left alone.
         """
         model = self._model()
         if model.built:
             model.build_method_state()
-        memory = self._memory()
+        stored = self._method_state()
         for name, variable in [
             *self._seeds(),
-            *(memory if _fits(memory, store) else ()),
+            *(stored if _fits(stored, store) else ()),
         ]:
             if name in store:
                 variable.assign(store[name])
 
     def _variables(self) -> list[tuple[str, keras.Variable]]:
-        return [*self._seeds(), *self._memory()]
+        return [*self._seeds(), *self._method_state()]
 
     def _seeds(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()
@@ -132,7 +132,7 @@ class SavedState(KerasSaveable):
         seeds = [v for v in model.variables if id(v) not in others]
         return [(f"seed_{i}", v) for i, v in enumerate(seeds)]
 
-    def _memory(self) -> list[tuple[str, keras.Variable]]:
+    def _method_state(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()
         method = type(model.sam.method).__name__
         return [
@@ -149,10 +149,10 @@ def start(model: Any, settings: Settings) -> None:
     model._sam_saved = SavedState(model)
 
 
-def _fits(memory: list[tuple[str, keras.Variable]], store: Any) -> bool:
-    """Return whether a file has a memory of the same weights."""
+def _fits(stored: list[tuple[str, keras.Variable]], store: Any) -> bool:
+    """Return whether a file has a method state for the same weights."""
     names = [name for name in store.keys() if not name.startswith("seed_")]
-    return sorted(names) == sorted(name for name, _ in memory) and all(
+    return sorted(names) == sorted(name for name, _ in stored) and all(
         tuple(store[name].shape) == tuple(variable.shape)
-        for name, variable in memory
+        for name, variable in stored
     )

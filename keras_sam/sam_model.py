@@ -96,7 +96,7 @@ class SAMModel(Trainer):
     _given: frozenset[str] = frozenset()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "SAMModel":
-        """Remember what the outermost constructor is given by name."""
+        """Keep what the outermost constructor is given by name."""
         model = super().__new__(cls, *args, **kwargs)
         names = inspect.getfullargspec(cls.__init__).args[1:]
         given = {*kwargs, *names[: len(args)]}
@@ -170,7 +170,7 @@ class SAMModel(Trainer):
         return super().variables + own
 
     def build_method_state(self) -> None:
-        """Create what the method remembers; the model must be built."""
+        """Create what the method stores; the model must be built."""
         weights = self.trainable_variables
         _, perturbed = roles.of_sam_model(self)
         seen = seen_by(self.sam.method, len(weights), perturbed)

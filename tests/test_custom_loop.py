@@ -86,8 +86,8 @@ def test_a_variable_that_the_loss_does_not_depend_on_has_no_gradient():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "look_sam"}, "`method` must be one that climbs at every"),
-        ({"method": "ae_sam"}, "`method` must be one that climbs at every"),
+        ({"method": "look_sam"}, "`method` must have a second pass at every"),
+        ({"method": "ae_sam"}, "`method` must have a second pass at every"),
         ({"method": "weighted_sam"}, "`method` must leave the update to"),
         ({"rho": -1.0}, "`rho` must be a finite number >= 0"),
         ({"variables": []}, "`variables` must be a non-empty list"),

@@ -131,7 +131,7 @@ class Step:
         """Return what the method stores, out of the whole state."""
         return keras.tree.map_structure(
             lambda variable: state[self._positions[id(variable)]],
-            self._model._sam.memory,
+            self._model._sam.method_state,
         )
 
     def _sharp_or_plain(
@@ -323,7 +323,7 @@ class Step:
     ) -> list[Tensor]:
         replaced = list(state)
         for variable, value in zip(
-            keras.tree.flatten(self._model._sam.memory),
+            keras.tree.flatten(self._model._sam.method_state),
             keras.tree.flatten(method_state),
         ):
             replaced[self._positions[id(variable)]] = ops.cast(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_sam import backend
 from keras_sam import networks
+from keras_sam.engine.loss import run_pass
 
 NUM_IMAGES = 4000
 # Means of so many numbers from an interval of length at most 2 are off by more
@@ -18,13 +18,16 @@ def forth_and_back(function, number):
     """Return values and derivatives at ones, for `number` branches."""
     ones = [ops.ones((NUM_IMAGES, 2, 1)) for _ in range(number)]
 
-    def total(weights):
-        value = function(weights)
+    variables = [keras.Variable(one) for one in ones]
+
+    def total():
+        value = function([variable.value for variable in variables])
         return ops.sum(value), value
 
-    _, value, gradients = backend.value_and_gradients(
-        total, ones, list(range(number))
-    )
+    result = run_pass(total, variables, ones, [], [], list(range(number)))
+    for seed, state in result.unlisted:
+        seed.assign(state)
+    value, gradients = result.auxiliary, result.gradients
     return [ops.convert_to_numpy(t) for t in (value, *gradients)]
 
 
