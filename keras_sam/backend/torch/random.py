@@ -100,3 +100,6 @@ def generator_states() -> list[keras.Variable]:
 
 
 _generator_state = functools.cache(GeneratorState)
+
+# Made now: in a scope, where they are first needed, no variable can be made.
+generator_states()
