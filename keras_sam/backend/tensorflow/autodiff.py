@@ -182,7 +182,8 @@ def unlisted_state(model: keras.Model) -> list[keras.Variable]:
     branch or a loop cannot be read outside.
     """
     seed = []
-    if num_replicas() == 1:
+    # A trace for several replicas or workers cannot make it.
+    if not tf.distribute.has_strategy():
         with tf.init_scope():
             seed = [keras_private.made_global_seed_variable()]
     return [*seed, *keras_private.unlisted_variables(model)]
