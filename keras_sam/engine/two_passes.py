@@ -129,7 +129,7 @@ class TwoPasses:
 
         loss = perturbed.loss if leading is None else perturbed.auxiliary
         rise = backend.unscale_loss_for_distribution(loss - clean.loss)
-        mean = self._mean(g, h, u, method_state, rise, is_sharp)
+        mean = self._mean(g, h, u, method_state, rise, has_length, is_sharp)
         backend.write_unlisted(clean.unlisted)
         return (
             PartResult(mean, clean.state, clean.auxiliary),
@@ -210,7 +210,7 @@ class TwoPasses:
         is_sharp = self.view.has_length(h)
         u = self._combined(h, h, only.gradients, method_state, is_sharp)
         rise = vectors.dot(h, e)
-        mean = self._mean(h, h, u, method_state, rise, is_sharp)
+        mean = self._mean(h, h, u, method_state, rise, is_sharp, is_sharp)
         backend.write_unlisted(only.unlisted)
         return (
             PartResult(mean, only.state, only.auxiliary),
@@ -304,6 +304,7 @@ class TwoPasses:
         u: Gradients,
         method_state: State,
         rise: Tensor,
+        has_length: Tensor,
         is_sharp: Tensor,
     ) -> Mean:
         """Return what a part gives: of a plain step, if it was none other."""
@@ -311,18 +312,20 @@ class TwoPasses:
         following = method_state
         if self.method.has_state:
             following = self.method.next_state(g, h, method_state)
-        rise = ops.cast(rise, "float32")
-        correction, following, rise = backend.select(
+        correction, following = backend.select(
             is_sharp,
-            lambda: (correction, following, rise),
-            lambda: (
-                zeros_like(correction),
-                method_state,
-                ops.zeros_like(rise),
-            ),
+            lambda: (correction, following),
+            lambda: (zeros_like(correction), method_state),
         )
+        # A step that loss scaling skips for h alone still shows its rise.
+        rise = ops.cast(rise, "float32")
+        counts = ops.logical_and(has_length, ops.isfinite(rise))
         return Mean(
-            u, correction, following, rise, ops.cast(is_sharp, "float32")
+            u,
+            correction,
+            following,
+            ops.where(counts, rise, 0.0),
+            ops.cast(counts, "float32"),
         )
 
     def _correction(self, g: Vector, h: Vector) -> Gradients:
