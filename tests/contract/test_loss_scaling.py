@@ -168,3 +168,15 @@ def test_next_step_uses_the_new_scale(mode):
     for _ in range(3):
         model.train_on_batch(normal(4, 3), normal(4, 1))
     assert float(model.optimizer.dynamic_scale.value) == SCALE / 8
+
+
+@pytest.mark.parametrize("method", ["sam", "gsam", "weighted_sam", "vasso"])
+def test_bad_gradient_at_w_plus_e_alone_leaves_all_finite_without_scaling(
+    method,
+):
+    inputs = keras.Input((3,))
+    outputs = layers.Dense(1)(BadSlope(2, np.inf)(inputs))
+    model = keras_sam.SAMModel(inputs, outputs, method=method)
+    model.compile(optimizers.SGD(0.1), "mse", run_eagerly=True)
+    model.train_on_batch(normal(4, 3), normal(4, 1))
+    assert all(np.isfinite(value).all() for value in values(model.variables))
