@@ -308,15 +308,15 @@ class TwoPasses:
         is_sharp: Tensor,
     ) -> Mean:
         """Return what a part gives: of a plain step, if it was none other."""
-        correction = self._correction(g, h)
-        following = method_state
+        correction, following = self._correction(g, h), method_state
         if self.method.has_state:
             following = self.method.next_state(g, h, method_state)
-        correction, following = backend.select(
-            is_sharp,
-            lambda: (correction, following),
-            lambda: (zeros_like(correction), method_state),
-        )
+        if self.method.has_state or self.method.corrects:
+            correction, following = backend.select(
+                is_sharp,
+                lambda: (correction, following),
+                lambda: (zeros_like(correction), method_state),
+            )
         # A step that loss scaling skips for h alone still shows its rise.
         rise = ops.cast(rise, "float32")
         counts = ops.logical_and(has_length, ops.isfinite(rise))
