@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_sam import sharpness
+from keras_sam import validation
 from keras_sam.sharpness import Objective
 
 Measure = Callable[[Objective], float]
@@ -87,10 +88,10 @@ class SharpnessMonitor(keras.callbacks.Callback):
         self._data = (x, y, sample_weight)
         self._options = options
         self._measures = _functions(measures)
-        self._every_epochs = _count("every_epochs", every_epochs)
+        self._every_epochs = validation.integer("every_epochs", every_epochs)
         self._every_steps = every_steps
         if every_steps is not None:
-            _count("every_steps", every_steps)
+            validation.integer("every_steps", every_steps)
         self._objective: Objective | None = None
         self._steps = 0
         self._last: dict[str, float] = {}
@@ -146,10 +147,10 @@ class TrajectoryRecorder(keras.callbacks.Callback):
         self, *, every_epochs: int = 1, every_steps: int | None = None
     ) -> None:
         super().__init__()
-        self._every_epochs = _count("every_epochs", every_epochs)
+        self._every_epochs = validation.integer("every_epochs", every_epochs)
         self._every_steps = every_steps
         if every_steps is not None:
-            _count("every_steps", every_steps)
+            validation.integer("every_steps", every_steps)
         self._count = 0
         self._steps: list[int] = []
         self._points: list[np.ndarray] = []
@@ -194,14 +195,6 @@ class TrajectoryRecorder(keras.callbacks.Callback):
         self._points.append(
             np.concatenate([ops.convert_to_numpy(w).ravel() for w in weights])
         )
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"`{name}` must be an integer above 0. Received: {name}={value!r}"
-        )
-    return value
 
 
 def _functions(measures: Any) -> dict[str, Measure]:

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import methods
-from keras_sam import schedules
+from keras_sam import validation
 from keras_sam.engine import roles
 from keras_sam.engine.loss import Pass
 from keras_sam.engine.loss import run_pass
@@ -90,10 +90,9 @@ def sharpness_aware_gradients(
     ```
     """
     method = _checked_method(method)
-    if rho is None or isinstance(rho, (int, float)):
-        rho = schedules.nonnegative(
-            "rho", method.default_rho if rho is None else rho
-        )
+    rho = method.default_rho if rho is None else rho
+    if not (ops.is_tensor(rho) or isinstance(rho, keras.Variable)):
+        rho = validation.number("rho", rho, "[0, inf)")
     variables = _checked_variables(variables)
     two_passes = TwoPasses(
         _FunctionLoss(loss_fn, variables),

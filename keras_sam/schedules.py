@@ -7,13 +7,13 @@ be given to anything that takes one, and any schedule of Keras can be given as
 
 import contextvars
 import math
-import numbers
 from typing import Any
 from typing import TypeAlias
 
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam.types import Tensor
 
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
@@ -22,6 +22,9 @@ _learning_rate: contextvars.ContextVar[Tensor] = contextvars.ContextVar(
     "learning_rate", default=None
 )
 """The learning rate of the step for which a schedule is called."""
+
+OR_ONE = ", or a `keras.optimizers.schedules.LearningRateSchedule`"
+"""What else a radius may be, for messages."""
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -38,7 +41,7 @@ class Warmup(Schedule):
     """
 
     def __init__(self, steps: int, rho: Any) -> None:
-        self.steps = _positive_integer("steps", steps)
+        self.steps = validation.integer("steps", steps)
         self.rho = _checked(rho)
 
     def __call__(self, step: Tensor) -> Tensor:
@@ -62,7 +65,7 @@ class Periodic(Schedule):
     """
 
     def __init__(self, period: int, rho: Any) -> None:
-        self.period = _positive_integer("period", period)
+        self.period = validation.integer("period", period)
         self.rho = _checked(rho)
 
     def __call__(self, step: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class LatePhase(Schedule):
     """
 
     def __init__(self, start: int, rho: Any) -> None:
-        self.start = _positive_integer("start", start, least=0)
+        self.start = validation.integer("start", start, least=0)
         self.rho = _checked(rho)
 
     def __call__(self, step: Tensor) -> Tensor:
@@ -187,7 +190,7 @@ def _checked(rho: Any) -> Any:
         rho = keras.saving.deserialize_keras_object(rho)
     if is_schedule(rho):
         return rho
-    return nonnegative("rho", rho)
+    return validation.number("rho", rho, "[0, inf)", OR_ONE)
 
 
 def is_schedule(rho: Any) -> bool:
@@ -197,32 +200,3 @@ def is_schedule(rho: Any) -> bool:
 
 def _serialized(rho: Any) -> Any:
     return keras.saving.serialize_keras_object(rho)
-
-
-def nonnegative(name: str, value: Any) -> float:
-    """Return `value` as a float if it is a finite number >= 0.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(
-            f"`{name}` must be a finite number >= 0, or a "
-            "`keras.optimizers.schedules.LearningRateSchedule`. "
-            f"Received: {name}={value!r}"
-        )
-    return number
-
-
-def _positive_integer(name: str, value: Any, least: int = 1) -> int:
-    is_integer = isinstance(value, numbers.Real) and value % 1 == 0
-    if isinstance(value, bool) or not is_integer or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer >= {least}. "
-            f"Received: {name}={value!r}"
-        )
-    return int(value)

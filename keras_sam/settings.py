@@ -1,7 +1,6 @@
 """The arguments of `SAMModel`, checked."""
 
 import dataclasses
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import keras
 
 from keras_sam import methods
 from keras_sam import schedules
+from keras_sam import validation
 from keras_sam.engine import roles
 from keras_sam.types import Tensor
 
@@ -27,17 +27,20 @@ class Settings:
     ascent_fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        set_field = object.__setattr__
-        set_field(self, "method", methods.get(self.method))
-        set_field(self, "rho", _check_rho(self.rho, self.method.default_rho))
-        set_field(self, "perturb", roles.check(_deserialized(self.perturb)))
-        _check_perturbation(self.perturbation)
-        _check_num_microbatches(self.num_microbatches)
-        _check_ascent_fraction(self.ascent_fraction)
-        set_field(self, "num_microbatches", int(self.num_microbatches))
-        set_field(self, "ascent_fraction", float(self.ascent_fraction))
-        if _is_integer(self.perturbation):
-            set_field(self, "perturbation", int(self.perturbation))
+        method = methods.get(self.method)
+        validation.set_fields(
+            self,
+            method=method,
+            rho=_check_rho(self.rho, method.default_rho),
+            perturb=roles.check(_deserialized(self.perturb)),
+            perturbation=_check_perturbation(self.perturbation),
+            num_microbatches=validation.integer(
+                "num_microbatches", self.num_microbatches
+            ),
+            ascent_fraction=validation.number(
+                "ascent_fraction", self.ascent_fraction, "(0, 1]"
+            ),
+        )
 
     def rho_at(self, optimizer: keras.Optimizer) -> Tensor:
         """Return the radius of the coming step: a float if it is constant."""
@@ -85,35 +88,15 @@ def _check_rho(rho: Any, default: float) -> Any:
     rho = default if rho is None else _deserialized(rho)
     if schedules.is_schedule(rho):
         return rho
-    return schedules.nonnegative("rho", rho)
+    return validation.number("rho", rho, "[0, inf)", schedules.OR_ONE)
 
 
-def _check_perturbation(perturbation: Any) -> None:
-    is_group_size = _is_integer(perturbation) and perturbation >= 1
-    if perturbation not in _PERTURBATIONS and not is_group_size:
+def _check_perturbation(perturbation: Any) -> str | int:
+    if perturbation in _PERTURBATIONS:
+        return perturbation
+    if isinstance(perturbation, str):
         raise ValueError(
             '`perturbation` must be "replica", "global", or an integer >= 1. '
             f"Received: perturbation={perturbation!r}"
         )
-
-
-def _check_num_microbatches(num_microbatches: Any) -> None:
-    if not _is_integer(num_microbatches) or num_microbatches < 1:
-        raise ValueError(
-            "`num_microbatches` must be an integer >= 1. "
-            f"Received: num_microbatches={num_microbatches!r}"
-        )
-
-
-def _check_ascent_fraction(ascent_fraction: Any) -> None:
-    is_number = isinstance(ascent_fraction, numbers.Real)
-    if not is_number or not 0 < ascent_fraction <= 1:
-        raise ValueError(
-            "`ascent_fraction` must be a number in (0, 1]. "
-            f"Received: ascent_fraction={ascent_fraction!r}"
-        )
-
-
-def _is_integer(value: Any) -> bool:
-    is_number = isinstance(value, numbers.Integral)
-    return is_number and not isinstance(value, bool)
+    return validation.integer("perturbation", perturbation)

@@ -1,8 +1,66 @@
-"""Checks of a model before it takes a step."""
+"""Checks of arguments, and of a model before it takes a step.
 
+There is one way to check a number: `True` is none, 2.0 is an integer, and
+numbers of NumPy are like those of Python.
+"""
+
+import numbers
 from typing import Any
 
 import keras
+
+
+def integer(name: str, value: Any, least: int = 1) -> int:
+    """Return an argument as an integer >= `least`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not _is_real(value) or value % 1 != 0 or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer >= {least}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def number(
+    name: str, value: Any, interval: str, alternative: str = ""
+) -> float:
+    """Return an argument as a float in an interval.
+
+    Args:
+        name: Of the argument.
+        value: Of the argument.
+        interval: For example `"[0, inf)"`. A bracket includes the bound, a
+            parenthesis excludes it.
+        alternative: What the argument may be instead, for the message.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    is_inside = _is_real(value) and low <= value <= high
+    if (
+        not is_inside
+        or (value == low and interval[0] == "(")
+        or (value == high and interval[-1] == ")")
+    ):
+        raise ValueError(
+            f"`{name}` must be a number in {interval}{alternative}. "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def set_fields(instance: Any, **values: Any) -> None:
+    """Set fields of a frozen dataclass, in its `__post_init__`."""
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_trainable(model: keras.Model) -> None:

@@ -29,11 +29,11 @@ def compiled(**arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rho": -0.1}, "`rho` must be a finite number >= 0.*rho=-0.1"),
-        ({"rho": float("nan")}, "`rho` must be a finite number.*rho=nan"),
-        ({"rho": float("inf")}, "`rho` must be a finite number.*rho=inf"),
-        ({"rho": "big"}, "`rho` must be a finite number.*rho='big'"),
-        ({"rho": [0.1]}, "`rho` must be a finite number"),
+        ({"rho": -0.1}, "`rho` must be a number in.*rho=-0.1"),
+        ({"rho": float("nan")}, "`rho` must be a number in.*rho=nan"),
+        ({"rho": float("inf")}, "`rho` must be a number in.*rho=inf"),
+        ({"rho": "big"}, "`rho` must be a number in.*rho='big'"),
+        ({"rho": [0.1]}, "`rho` must be a number in"),
         ({"method": "SAM"}, "`method` must be.*\"sam\".*method='SAM'"),
         ({"method": None}, "`method` must be.*method=None"),
         ({"perturb": "weights"}, "`perturb` must be.*perturb='weights'"),
@@ -41,7 +41,7 @@ def compiled(**arguments):
         ({"perturbation": 0}, "`perturbation` must be.*perturbation=0"),
         ({"perturbation": True}, "`perturbation` must be.*=True"),
         ({"num_microbatches": 0}, "`num_microbatches` must be.*=0"),
-        ({"num_microbatches": 2.0}, "`num_microbatches` must be.*=2.0"),
+        ({"num_microbatches": 2.5}, "`num_microbatches` must be.*=2.5"),
         ({"num_microbatches": True}, "`num_microbatches` must be.*=True"),
         ({"ascent_fraction": 0.0}, r"`ascent_fraction` must be.*\(0, 1\].*0.0"),
         ({"ascent_fraction": 1.5}, "`ascent_fraction` must be.*=1.5"),
@@ -139,7 +139,7 @@ def test_from_model_wants_a_keras_model():
             keras_sam.SAMModel.from_model(thing)
     with pytest.raises(ValueError, match="is a `SAMModel` already"):
         keras_sam.SAMModel.from_model(keras_sam.SAMModel(*tensors()))
-    with pytest.raises(ValueError, match="`rho` must be a finite"):
+    with pytest.raises(ValueError, match="`rho` must be a number in"):
         keras_sam.SAMModel.from_model(keras.Model(*tensors()), rho=-1)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam import validation
+
 Change = Callable[[Any, np.random.Generator], Any]
 """A function of images and a NumPy generator, as `augmentation` has them."""
 
@@ -63,14 +65,9 @@ class Batches(keras.utils.PyDataset):
                 "`x` and `y` must hold equally many examples. "
                 f"Received arrays of lengths: {lengths}"
             )
-        if batch_size < 1:
-            raise ValueError(
-                "`batch_size` must be at least 1. "
-                f"Received: batch_size={batch_size}"
-            )
         self._data = x, y
         self._num_examples = lengths[0]
-        self._batch_size = batch_size
+        self._batch_size = validation.integer("batch_size", batch_size)
         self._seed = seed
         self._epoch = epoch
         self._order = self._shuffled()

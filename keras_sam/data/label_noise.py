@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_sam import validation
+
 CIFAR10_CONFUSIONS = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
 """Truck to automobile, bird to airplane, deer to horse, cat and dog to each
 other: the pairs of [Patrini et al., 2017](https://arxiv.org/abs/1609.03683).
@@ -103,15 +105,8 @@ def _chosen(
 
 def _checked(labels: Any, fraction: float, num_classes: int) -> Any:
     labels = np.asarray(labels)
-    if not 0 <= fraction <= 1:
-        raise ValueError(
-            f"`fraction` must be in [0, 1]. Received: fraction={fraction}"
-        )
-    if num_classes < 2:
-        raise ValueError(
-            "`num_classes` must be at least 2. "
-            f"Received: num_classes={num_classes}"
-        )
+    validation.number("fraction", fraction, "[0, 1]")
+    validation.integer("num_classes", num_classes, least=2)
     is_integer = np.issubdtype(labels.dtype, np.integer)
     if labels.ndim != 1 or not is_integer:
         raise ValueError(

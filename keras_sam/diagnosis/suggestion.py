@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_sam import backend
+from keras_sam import validation
 from keras_sam.diagnosis.verification import as_batch
 from keras_sam.diagnosis.verification import check_effect
 from keras_sam.diagnosis.verification import relative_size
@@ -122,12 +123,9 @@ def _ladder(model: SAMModel, rhos: Sequence[float] | None) -> list[float]:
     if rhos is None:
         default = model.sam.method.default_rho
         return [default * 2.0**k for k in range(-4, 5)]
-    ladder = sorted(float(rho) for rho in rhos)
-    if not ladder or not all(0 < rho < math.inf for rho in ladder):
-        raise ValueError(
-            f"`rhos` must be finite numbers above 0. Received: rhos={rhos!r}"
-        )
-    return ladder
+    if not rhos:
+        raise ValueError(f"`rhos` must not be empty. Received: rhos={rhos!r}")
+    return sorted(validation.number("rhos", rho, "(0, inf)") for rho in rhos)
 
 
 def _relative_rise(inspection: Inspection) -> float:

@@ -1,13 +1,13 @@
 """Adaptive policy to Employ Sharpness-Aware Minimization."""
 
 import dataclasses
-import math
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_sam import schedules
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.sam import ClimbsLikeSAM
 from keras_sam.types import State
@@ -52,17 +52,15 @@ class AESAM(ClimbsLikeSAM):
     def __post_init__(self) -> None:
         if isinstance(self.threshold, dict):
             threshold = keras.saving.deserialize_keras_object(self.threshold)
-            object.__setattr__(self, "threshold", threshold)
-        if not _is_threshold(self.threshold):
-            raise ValueError(
-                "`threshold` must be a number, or a "
-                "`keras.optimizers.schedules.LearningRateSchedule`. "
-                f"Received: threshold={self.threshold!r}"
+            validation.set_fields(self, threshold=threshold)
+        if not schedules.is_schedule(self.threshold):
+            threshold = validation.number(
+                "threshold", self.threshold, "[-inf, inf]", schedules.OR_ONE
             )
-        if not 0 <= self.decay < 1:
-            raise ValueError(
-                f"`decay` must be in [0, 1). Received: decay={self.decay}"
-            )
+            validation.set_fields(self, threshold=threshold)
+        validation.set_fields(
+            self, decay=validation.number("decay", self.decay, "[0, 1)")
+        )
 
     def initial_state(self, weights: Vector) -> State:
         del weights
@@ -96,9 +94,3 @@ class AESAM(ClimbsLikeSAM):
             ops.isinf(threshold), threshold, threshold * ops.sqrt(variance)
         )
         return statistic >= mean + margin, state
-
-
-def _is_threshold(value: Any) -> bool:
-    if isinstance(value, numbers.Real):
-        return not math.isnan(value)
-    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)

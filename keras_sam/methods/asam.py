@@ -1,12 +1,12 @@
 """Adaptive Sharpness-Aware Minimization."""
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.base import Method
 from keras_sam.types import State
@@ -53,11 +53,10 @@ class ASAM(Method):
     scale_all: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eta < math.inf:
-            raise ValueError(
-                "`eta` must be finite and not negative; use 0 for the plain "
-                f"elementwise operator. Received: eta={self.eta}"
-            )
+        validation.set_fields(
+            self,
+            eta=validation.number("eta", self.eta, "[0, inf)"),
+        )
 
     def perturb(
         self,

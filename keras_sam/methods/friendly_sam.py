@@ -1,11 +1,11 @@
 """Friendly Sharpness-Aware Minimization."""
 
 import dataclasses
-import math
 
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.base import Method
 from keras_sam.types import State
@@ -46,14 +46,11 @@ class FriendlySAM(Method):
     decay: float = 0.9
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.sigma):
-            raise ValueError(
-                f"`sigma` must be finite. Received: sigma={self.sigma}"
-            )
-        if not 0 <= self.decay < 1:
-            raise ValueError(
-                f"`decay` must be in [0, 1). Received: decay={self.decay}"
-            )
+        validation.set_fields(
+            self,
+            sigma=validation.number("sigma", self.sigma, "(-inf, inf)"),
+            decay=validation.number("decay", self.decay, "[0, 1)"),
+        )
 
     def initial_state(self, weights: Vector) -> State:
         return {

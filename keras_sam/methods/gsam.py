@@ -1,10 +1,10 @@
 """Surrogate Gap Guided Sharpness-Aware Minimization."""
 
 import dataclasses
-import math
 
 import keras
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.sam import ClimbsLikeSAM
 from keras_sam.types import State
@@ -40,11 +40,10 @@ class GSAM(ClimbsLikeSAM):
     alpha: float = 0.4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < math.inf:
-            raise ValueError(
-                "`alpha` must be finite and not negative. "
-                f"Received: alpha={self.alpha}"
-            )
+        validation.set_fields(
+            self,
+            alpha=validation.number("alpha", self.alpha, "[0, inf)"),
+        )
 
     def combine(
         self, gradients: Vector, perturbed_gradients: Vector, state: State

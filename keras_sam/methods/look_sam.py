@@ -1,11 +1,11 @@
 """Look Sharpness-Aware Minimization."""
 
 import dataclasses
-import math
 
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.sam import ClimbsLikeSAM
 from keras_sam.types import State
@@ -42,16 +42,11 @@ class LookSAM(ClimbsLikeSAM):
     alpha: float = 0.7
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.period, int) and self.period >= 1):
-            raise ValueError(
-                "`period` must be an integer >= 1. "
-                f"Received: period={self.period}"
-            )
-        if not 0 <= self.alpha < math.inf:
-            raise ValueError(
-                "`alpha` must be finite and not negative. "
-                f"Received: alpha={self.alpha}"
-            )
+        validation.set_fields(
+            self,
+            period=validation.integer("period", self.period),
+            alpha=validation.number("alpha", self.alpha, "[0, inf)"),
+        )
 
     def initial_state(self, weights: Vector) -> State:
         return {"direction": [ops.zeros_like(weight) for weight in weights]}

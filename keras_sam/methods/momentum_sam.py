@@ -6,6 +6,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.base import Method
 from keras_sam.types import State
@@ -50,11 +51,10 @@ class MomentumSAM(Method):
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ValueError(
-                "`momentum` must be in [0, 1). "
-                f"Received: momentum={self.momentum}"
-            )
+        validation.set_fields(
+            self,
+            momentum=validation.number("momentum", self.momentum, "[0, 1)"),
+        )
 
     def initial_state(self, weights: Vector) -> State:
         return {"momentum": [ops.zeros_like(weight) for weight in weights]}

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.base import Method
 from keras_sam.types import State
@@ -39,10 +40,10 @@ class VaSSO(Method):
     theta: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0 < self.theta <= 1:
-            raise ValueError(
-                f"`theta` must be in (0, 1]. Received: theta={self.theta}"
-            )
+        validation.set_fields(
+            self,
+            theta=validation.number("theta", self.theta, "(0, 1]"),
+        )
 
     def initial_state(self, weights: Vector) -> State:
         return {"direction": [ops.zeros_like(weight) for weight in weights]}

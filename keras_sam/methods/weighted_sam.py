@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.methods.sam import ClimbsLikeSAM
 from keras_sam.types import State
@@ -46,10 +47,10 @@ class WeightedSAM(ClimbsLikeSAM):
     decoupled: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < 1:
-            raise ValueError(
-                f"`gamma` must be in [0, 1). Received: gamma={self.gamma}"
-            )
+        validation.set_fields(
+            self,
+            gamma=validation.number("gamma", self.gamma, "[0, 1)"),
+        )
 
     def combine(
         self, gradients: Vector, perturbed_gradients: Vector, state: State

@@ -12,6 +12,7 @@ from keras import layers
 from keras import ops
 from keras import random
 
+from keras_sam import validation
 from keras_sam.types import Tensor
 
 
@@ -103,10 +104,7 @@ class ShakeDrop(_Shaking):
     def __init__(
         self, survival: float, seed: int | None = None, **kwargs: Any
     ) -> None:
-        if not 0 <= survival <= 1:
-            raise ValueError(
-                f"`survival` must be in [0, 1]. Received: survival={survival}"
-            )
+        survival = validation.number("survival", survival, "[0, 1]")
         super().__init__(seed, **kwargs)
         self.survival = survival
 

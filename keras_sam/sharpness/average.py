@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam import validation
 from keras_sam.sharpness.objective import Objective
 from keras_sam.sharpness.objective import objective_of
 from keras_sam.sharpness.progress import Progress
@@ -96,10 +97,7 @@ def average_sharpness(
             in the chosen mode.
     """
     check_radius(rho, norm)
-    if num_draws < 2:
-        raise ValueError(
-            f"`num_draws` must be at least 2. Received: num_draws={num_draws}"
-        )
+    num_draws = validation.integer("num_draws", num_draws, least=2)
     objective = objective_of(model, (x, y, sample_weight), options)
     generator = np.random.default_rng(seed)
     weights = objective.weights.astype("float64")

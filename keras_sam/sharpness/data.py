@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sam import validation
 from keras_sam.types import Batch
 
 
@@ -35,11 +36,7 @@ def batches(
         ValueError: If there is no example, if arrays differ in length, if
             targets are given twice, or if a data set is known to have no end.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            "`batch_size` must be an integer above 0. "
-            f"Received: batch_size={batch_size!r}"
-        )
+    batch_size = validation.integer("batch_size", batch_size)
     if _is_array(x):
         items = _cut((x, y, sample_weight), batch_size)
     else:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam import validation
 from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.lanczos import Lanczos
 from keras_sam.sharpness.lanczos import SymmetricOperator
@@ -118,12 +119,10 @@ def spectral_density(
         ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
-    if steps < 1 or num_probes < 2 or (width is not None and not width > 0):
-        raise ValueError(
-            "`steps` must be at least 1, `num_probes` at least 2 and `width` "
-            f"above 0. Received: steps={steps}, num_probes={num_probes}, "
-            f"width={width}"
-        )
+    steps = validation.integer("steps", steps)
+    num_probes = validation.integer("num_probes", num_probes, least=2)
+    if width is not None:
+        width = validation.number("width", width, "(0, inf)")
     objective = objective_of(model, (x, y, sample_weight), options)
     steps = min(steps, objective.size)
     progress = Progress(num_probes * steps, verbose)

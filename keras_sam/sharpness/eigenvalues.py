@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam import validation
 from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.lanczos import Lanczos
 from keras_sam.sharpness.lanczos import SymmetricOperator
@@ -122,7 +123,8 @@ def hessian_eigenvalues(
             f'`which` must be "LA", "SA" or "LM". Received: which={which!r}'
         )
     objective = objective_of(model, (x, y, sample_weight), options)
-    if not 1 <= k <= min(objective.size, max_products):
+    k = validation.integer("k", k)
+    if k > min(objective.size, max_products):
         raise ValueError(
             "`k` must be from 1 to the number of weights and of products. "
             f"Received: k={k}, {objective.size} weights, "

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sam import validation
 from keras_sam.sharpness.curvature import Curvature
 from keras_sam.sharpness.lanczos import SymmetricOperator
 from keras_sam.sharpness.objective import Objective
@@ -99,11 +100,8 @@ def hessian_trace(
         ValueError: If an argument is invalid, or if the model is random
             in the chosen mode or has no symmetric second derivatives.
     """
-    if rank < 0 or max_probes < 2:
-        raise ValueError(
-            "`rank` must be at least 0 and `max_probes` at least 2. Received: "
-            f"rank={rank}, max_probes={max_probes}"
-        )
+    rank = validation.integer("rank", rank, least=0)
+    max_probes = validation.integer("max_probes", max_probes, least=2)
     objective = objective_of(model, (x, y, sample_weight), options)
     rank = min(rank, objective.size)
     progress = Progress(2 * rank + max_probes, verbose)

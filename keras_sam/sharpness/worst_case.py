@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_sam import validation
 from keras_sam.sharpness.objective import Objective
 from keras_sam.sharpness.objective import objective_of
 from keras_sam.sharpness.progress import Progress
@@ -113,8 +114,7 @@ def worst_case_sharpness(
             in the chosen mode.
     """
     check_radius(rho, norm)
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    steps = validation.integer("steps", steps)
     objective = objective_of(model, (x, y, sample_weight), options)
     progress = Progress(len(objective.batches), verbose)
     rises, firsts = [], []
@@ -144,10 +144,10 @@ def check_radius(rho: float, norm: str) -> None:
     Raises:
         ValueError: If the radius is not above 0, or the name is unknown.
     """
-    if not 0 < rho < math.inf or norm not in ("l2", "linf"):
+    validation.number("rho", rho, "(0, inf)")
+    if norm not in ("l2", "linf"):
         raise ValueError(
-            '`rho` must be a finite number above 0, and `norm` "l2" or '
-            f'"linf". Received: rho={rho!r}, norm={norm!r}'
+            f'`norm` must be "l2" or "linf". Received: norm={norm!r}'
         )
 
 

@@ -76,8 +76,8 @@ def test_labels_given_are_left_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((LABELS, 1.2, 10), r"`fraction` must be in \[0, 1\].*1\.2"),
-        ((LABELS, 0.5, 1), "`num_classes` must be at least 2.*=1"),
+        ((LABELS, 1.2, 10), r"`fraction` must be a number in \[0, 1\].*1\.2"),
+        ((LABELS, 0.5, 1), "`num_classes` must be an integer >= 2.*=1"),
         ((LABELS, 0.5, 9), "`labels` must be in .*from 0 to 9, num_classes=9"),
         ((LABELS[:, None], 0.5, 10), r"`labels` must be.*\(5000, 1\)"),
         ((LABELS / 2, 0.5, 10), "`labels` must be integers.*float64"),

@@ -100,7 +100,7 @@ def test_nothing_is_changed():
 @pytest.mark.parametrize("rhos", [[], [0.0], [0.1, -1.0], [float("inf")]])
 def test_bad_radii_are_refused(rhos):
     x, y = data()
-    with pytest.raises(ValueError, match="`rhos` must be finite numbers above"):
+    with pytest.raises(ValueError, match="`rhos` must "):
         keras_sam.suggest_rho(linear_model(), x, y, rhos=rhos)
 
 

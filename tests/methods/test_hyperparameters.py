@@ -74,26 +74,32 @@ def test_model_keeps_the_method_when_saved(name, tmp_path):
         (lambda: methods.GSAM(alpha=INFINITY), "`alpha` .*Received: alpha=inf"),
         (
             lambda: methods.WeightedSAM(gamma=1.0),
-            "`gamma` must be in .0, 1.*1.0",
+            "`gamma` must be a number in .0, 1.*1.0",
         ),
         (
             lambda: methods.WeightedSAM(gamma=-0.1),
-            "`gamma` must be in .0, 1.*-0.1",
+            "`gamma` must be a number in .0, 1.*-0.1",
         ),
         (
             lambda: methods.FriendlySAM(decay=1.0),
-            "`decay` must be in .0, 1.*1.0",
+            "`decay` must be a number in .0, 1.*1.0",
         ),
         (
             lambda: methods.FriendlySAM(decay=NAN),
-            "`decay` must be in .0, 1.*nan",
+            "`decay` must be a number in .0, 1.*nan",
         ),
         (
             lambda: methods.FriendlySAM(sigma=NAN),
             "`sigma` .*Received: sigma=nan",
         ),
-        (lambda: methods.VaSSO(theta=0.0), "`theta` must be in .0, 1.*0.0"),
-        (lambda: methods.VaSSO(theta=1.1), "`theta` must be in .0, 1.*1.1"),
+        (
+            lambda: methods.VaSSO(theta=0.0),
+            "`theta` must be a number in .0, 1.*0.0",
+        ),
+        (
+            lambda: methods.VaSSO(theta=1.1),
+            "`theta` must be a number in .0, 1.*1.1",
+        ),
         (lambda: methods.MomentumSAM(momentum=1.0), "`momentum` must .*1.0"),
         (lambda: methods.MomentumSAM(momentum=-0.1), "`momentum` must .*-0.1"),
         (lambda: methods.LookSAM(period=0), "`period` must be an integer.*0"),
@@ -102,7 +108,10 @@ def test_model_keeps_the_method_when_saved(name, tmp_path):
             "`period` must be an integer.*2.5",
         ),
         (lambda: methods.LookSAM(alpha=-1.0), "`alpha` .*Received: alpha=-1.0"),
-        (lambda: methods.AESAM(decay=1.0), "`decay` must be in .0, 1.*1.0"),
+        (
+            lambda: methods.AESAM(decay=1.0),
+            "`decay` must be a number in .0, 1.*1.0",
+        ),
         (lambda: methods.AESAM(threshold=NAN), "`threshold` .*threshold=nan"),
         (lambda: methods.AESAM(threshold="1"), "`threshold` .*threshold='1'"),
         (lambda: methods.AESAM(threshold=None), "`threshold` .*threshold=None"),
