@@ -94,10 +94,10 @@ def examples(number=NUM_EXAMPLES):
     return x, y, sample_weight
 
 
-def batches(number=NUM_EXAMPLES):
+def batches(number=NUM_EXAMPLES, batch_size=BATCH_SIZE):
     """Return the batches that `fit` sees, for the reference."""
     x, y, sample_weight = (a.astype("float64") for a in examples(number))
-    rows = [slice(i, i + BATCH_SIZE) for i in range(0, number, BATCH_SIZE)]
+    rows = [slice(i, i + batch_size) for i in range(0, number, batch_size)]
     return [(x[i], y[i, 0], sample_weight[i]) for i in rows]
 
 
@@ -114,7 +114,13 @@ class Recorder(keras.callbacks.Callback):
         self.logs.append(dict(logs))
 
 
-def fit(model, epochs=1, number=NUM_EXAMPLES, **arguments):
+def fit(
+    model,
+    epochs=1,
+    number=NUM_EXAMPLES,
+    batch_size=BATCH_SIZE,
+    **arguments,
+):
     """Fit the model on the examples in order; return a `Recorder`."""
     x, y, sample_weight = examples(number)
     recorder = Recorder()
@@ -122,7 +128,7 @@ def fit(model, epochs=1, number=NUM_EXAMPLES, **arguments):
         x,
         y,
         sample_weight=sample_weight,
-        batch_size=BATCH_SIZE,
+        batch_size=batch_size,
         epochs=epochs,
         shuffle=False,
         verbose=0,
@@ -146,14 +152,20 @@ def assert_close(actual, expected, dtype="float32"):
 
 
 def reference_steps(
-    model, formula, rho, number=NUM_EXAMPLES, problem=PROBLEM, **arguments
+    model,
+    formula,
+    rho,
+    number=NUM_EXAMPLES,
+    problem=PROBLEM,
+    batch_size=BATCH_SIZE,
+    **arguments,
 ):
     """Return the steps of `EPOCHS` epochs in NumPy, from the same weights."""
     return train(
         problem,
         formula,
         flat(model.get_weights()),
-        EPOCHS * batches(number),
+        EPOCHS * batches(number, batch_size),
         rho,
         **{"learning_rate": LEARNING_RATE, **arguments},
     )
@@ -162,12 +174,17 @@ def reference_steps(
 def assert_same_training(model, steps, number=NUM_EXAMPLES, **arguments):
     """Compare weights, loss and sharpness after each step of `fit`."""
     recorder = fit(model, EPOCHS, number, **arguments)
+    assert_same_steps(recorder.weights, recorder.logs, steps)
+
+
+def assert_same_steps(weights, logs, steps):
+    """Compare what a `Recorder` stored with the steps of the reference."""
     dtype = frameworks.accuracy(keras.config.floatx())
-    assert_close(recorder.weights, [step.weight for step in steps], dtype)
+    assert_close(weights, [step.weight for step in steps], dtype)
     loss, sharpness = running_means(steps)
-    assert_close([logs["loss"] for logs in recorder.logs], loss)
+    assert_close([step["loss"] for step in logs], loss)
     # It is the difference of two losses, and has their rounding.
-    found = np.array([logs["sharpness"] for logs in recorder.logs])
+    found = np.array([step["sharpness"] for step in logs])
     assert_close(found + loss, sharpness + loss)
 
 

@@ -81,13 +81,6 @@ def test_every_step_in_float64(name, num_microbatches):
         )
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_step_with_microbatches(name):
-    # Of two and three examples. What a method stores is the mean over them,
-    # and whether there is a second pass is decided once.
-    assert_same_training(name, EAGER, num_microbatches=2)
-
-
 # Methods with something to decide, to average and to subtract.
 @pytest.mark.parametrize(
     ("name", "num_microbatches"),

@@ -10,6 +10,8 @@ Each module of this folder has these names:
 | `COMPILED` | `MODES` without the eager one, if there are others |
 | `LACKS` | what Keras itself does not do with the framework |
 | `SEED` | arguments of a dropout layer whose draws a file remembers |
+| `PARTS` | the ways in which parts of a batch are averaged |
+| `side_by_side(count)` | what opens a scope of so many replicas, of three |
 | `EXECUTIONS` | `MODES`, and several steps in one execution |
 | `exact()` | settings without which a GPU rounds more than the tests allow |
 | `float64()` | a context in which tensors may be float64 |
@@ -41,9 +43,11 @@ GRAPH = _current.GRAPH
 JIT = _current.JIT
 COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
+PARTS = _current.PARTS
 LACKS = _current.LACKS
 SEED = _current.SEED
 exact = _current.exact
+side_by_side = getattr(_current, "side_by_side", None)
 float64 = _current.float64
 accuracy = _current.accuracy
 same_arithmetic = _current.same_arithmetic

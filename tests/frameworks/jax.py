@@ -15,6 +15,7 @@ LACKS = {
     "draws without a seed",
     "metrics of layers",  # Updates in `call` are lost.
 }
+PARTS = ("one after another", "side by side")
 SEED: dict[str, int] = {}
 
 same_arithmetic = contextlib.nullcontext
@@ -29,6 +30,12 @@ def float64():
 def accuracy(floatx):
     # `keras.ops.mean` rounds float64 to float32 with JAX.
     return "float32" if floatx == "float64" else floatx
+
+
+def side_by_side(count):
+    # The flag of XLA that makes three of a processor is set before.
+    devices = keras.distribution.list_devices("cpu")[:count]
+    return keras.distribution.DataParallel(devices=devices).scope
 
 
 def exact():

@@ -10,6 +10,7 @@ MODES = {"graph": GRAPH, "eager": {"run_eagerly": True}, "jit": JIT}
 COMPILED = {"graph": GRAPH, "jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
 LACKS: set[str] = set()
+PARTS = ("one after another", "side by side")
 SEED: dict[str, int] = {}
 
 float64 = contextlib.nullcontext
@@ -19,6 +20,16 @@ uncompiled = contextlib.nullcontext
 
 def accuracy(floatx):
     return floatx
+
+
+def side_by_side(count):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if not tf.config.get_logical_device_configuration(cpu):
+        tf.config.set_logical_device_configuration(
+            cpu, 3 * [tf.config.LogicalDeviceConfiguration()]
+        )
+    devices = [f"CPU:{i}" for i in range(count)]
+    return tf.distribute.MirroredStrategy(devices).scope
 
 
 def exact():

@@ -15,6 +15,7 @@ MODES = {"eager": {"run_eagerly": True}}
 COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
 LACKS: set[str] = set()
+PARTS = ("one after another",)
 SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext

@@ -17,19 +17,14 @@ import numpy as np
 from keras import layers
 
 import keras_sam
-from tests.methods.table import NAMES
 
 BATCH_SIZE = 32
 
 CASES = {
-    **{
-        f"{method}, replica": (
-            {"method": method, "perturbation": "replica"},
-            {"method": method, "num_microbatches": 4},
-        )
-        for method in NAMES
-        if method != "ae_sam"  # Below, for a reason given there.
-    },
+    "gsam, replica": (
+        {"method": "gsam"},
+        {"num_microbatches": 4, "method": "gsam"},
+    ),
     "groups of two": (
         {"method": "gsam", "perturbation": 2},
         {"method": "gsam", "num_microbatches": 2},
@@ -37,10 +32,6 @@ CASES = {
     "global": (
         {"method": "vasso", "perturbation": "global"},
         {"method": "vasso"},
-    ),
-    "ae_sam": (
-        {"method": "ae_sam"},
-        {"method": "ae_sam", "num_microbatches": 4},
     ),
     "micro-batches": (
         {"num_microbatches": 2, "ascent_fraction": 0.5},

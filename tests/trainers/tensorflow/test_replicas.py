@@ -6,11 +6,9 @@ from tests.running import printed_by
 from tests.trainers.tensorflow import replicas
 
 CASES = [
-    f"{method}, {perturbation}"
-    for method in replicas.NAMES
-    for perturbation in ("replica", "global")
-    if perturbation == "replica" or method not in replicas.NO_GLOBAL
-] + list(replicas.SPECIAL)
+    *(f"{method}, global" for method in replicas.GLOBAL),
+    *replicas.SPECIAL,
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def outcome():
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_replicas_do_what_one_device_does(outcome, case):
-    """With "replica", one device with two micro-batches; else with one."""
+    """With "global"; `tests/engine/test_law_of_parts.py` has the others."""
     result = outcome["results"][case]
     # Nine steps of float32 sums over 32 examples, taken in another order:
     # some ten roundings of 6e-8 on weights of order one.
