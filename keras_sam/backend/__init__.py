@@ -41,6 +41,7 @@ from keras_sam.backend.common import generator_variables
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
+from keras_sam.backend.common import release
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import unlisted_state

@@ -119,6 +119,7 @@ class TwoPasses:
             e, clean = [], clean._replace(gradients=[])
             g = g if self._is_compared else []
         perturbed = self._pass_at(weights, batch, state, leading)
+        backend.release(weights)
         self._check_reached(reached, perturbed.gradients)
         h = self._shared_if_compared(perturbed.gradients)
 

@@ -1,14 +1,12 @@
 """Gradients and loops on tensors."""
 
-import contextlib
-import contextvars
 from collections.abc import Callable
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from keras_sam.backend import common
 from keras_sam.backend import keras_private
@@ -58,10 +56,22 @@ def perturbed_weights(
     that are computed again in the backward pass, `tf.custom_gradient`, a tape
     of the user's own.
     """
+    shadow = shadow_of(is_compiled_by_xla())
     shadows = [shadow(variable) for variable in variables]
     for variable, value, e in zip(shadows, values, perturbation):
         variable.assign(value + tf.cast(e, value.dtype))
     return shadows
+
+
+def release(weights: Vector) -> None:
+    """Free the memory of what `perturbed_weights` returned.
+
+    Else it would be held during the next clean pass, beside its gradients.
+    """
+    ours = {id(variable) for variable in _empty_shadow.made}
+    for weight in weights:
+        if id(weight) in ours:
+            _empty(weight)
 
 
 def _shadow(variable: keras.Variable) -> tf.Variable:
@@ -70,13 +80,39 @@ def _shadow(variable: keras.Variable) -> tf.Variable:
         return tf.Variable(
             tf.zeros(variable.shape, variable.dtype),
             trainable=True,
+            validate_shape=False,
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.MEAN,
             name=f"perturbed_{variable.name}",
         )
 
 
-shadow = common.PerVariable(_shadow)
+def _shadow_without_elements(variable: keras.Variable) -> tf.Variable:
+    made = _shadow(variable)
+    with tf.init_scope():
+        for one in getattr(made, "values", [made]):
+            _empty(one)
+    return made
+
+
+def _empty(variable: tf.Variable) -> None:
+    # A trace would refuse a shape that it knows to be another.
+    nothing = tf.raw_ops.PlaceholderWithDefault(
+        input=tf.zeros((0,), variable.dtype), shape=None
+    )
+    tf.raw_ops.AssignVariableOp(
+        resource=variable.handle, value=nothing, validate_shape=False
+    )
+
+
+# XLA, which finds room for it, cannot change the shape of a variable.
+_full_shadow = common.PerVariable(_shadow)
+_empty_shadow = common.PerVariable(_shadow_without_elements)
+
+
+def shadow_of(compiled_by_xla: bool) -> common.PerVariable:
+    """Return what gives the variable that holds w + e in such a program."""
+    return _full_shadow if compiled_by_xla else _empty_shadow
 
 
 def densify(gradient: Tensor, weight: Tensor) -> Tensor:
@@ -133,22 +169,10 @@ def cond(
     return leaves.packed(tensors)
 
 
-_in_one_program = contextvars.ContextVar("in_one_program", default=False)
-"""Whether XLA compiles what is traced, for which branches are expensive."""
-
-
-@contextlib.contextmanager
-def one_program(is_one: bool) -> Iterator[None]:
-    """Say whether XLA compiles what is traced in this scope.
-
-    Args:
-        is_one: Boolean.
-    """
-    token = _in_one_program.set(is_one)
-    try:
-        yield
-    finally:
-        _in_one_program.reset(token)
+def is_compiled_by_xla() -> bool:
+    """Return whether what is traced now becomes a program of XLA."""
+    graph = tf.compat.v1.get_default_graph()
+    return control_flow_util.GraphOrParentsInXlaContext(graph)
 
 
 def select(
@@ -161,7 +185,7 @@ def select(
     A conditional copies neither of them; XLA selects along with what comes
     next.
     """
-    if not _in_one_program.get():
+    if not is_compiled_by_xla():
         return cond(condition, if_true, if_false)
 
     def of_tensors(first: Tensor, second: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from keras_sam.backend import common
-from keras_sam.backend.tensorflow.autodiff import one_program
 from keras_sam.trainers.tensorflow.replicas import has_replicas
 from keras_sam.trainers.tensorflow.replicas import is_on_tpu
 from keras_sam.types import Tensor
@@ -63,10 +62,9 @@ def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
     return call_compiled if is_asked_for else None
 
 
-def is_one_program(model: keras.Model) -> bool:
-    """Return whether XLA compiles all that a train step runs."""
-    is_whole = model.jit_compile and is_train_step_whole(model)
-    return is_on_tpu(model) or (is_whole and not tf.executing_eagerly())
+def has_compiled_steps(model: keras.Model) -> bool:
+    """Return whether XLA compiles steps or their parts."""
+    return is_on_tpu(model) or (model.jit_compile and not model.run_eagerly)
 
 
 def call_compiled(function: Callable[[], Any]) -> Any:
@@ -82,8 +80,7 @@ def call_compiled(function: Callable[[], Any]) -> Any:
     untouched: dict[int, Tensor] = {}
 
     def traced() -> list[Tensor]:
-        with one_program(True):
-            tensors = leaves.of(function())
+        tensors = leaves.of(function())
         graph = tf.compat.v1.get_default_graph()
         for i, tensor in enumerate(tensors):
             if getattr(tensor, "graph", graph) != graph:

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from keras_sam import backend
 from keras_sam.backend import keras_private
-from keras_sam.backend.tensorflow.autodiff import one_program
-from keras_sam.backend.tensorflow.autodiff import shadow
+from keras_sam.backend.tensorflow.autodiff import shadow_of
 from keras_sam.backend.tensorflow.raw_variables import warn_of_raw_variables
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
@@ -66,8 +65,7 @@ class Trainer(OwnFunctions, keras.Model):
         step = Step(self, batch, compiled=compilation.compiled(self))
         variables = step.state_variables
         state = [backend.read(variable) for variable in variables]
-        with one_program(compilation.is_one_program(self)):
-            result = step.run(state)
+        result = step.run(state)
 
         def write() -> None:
             for variable, old, new in zip(variables, state, result.state):
@@ -102,6 +100,7 @@ class Trainer(OwnFunctions, keras.Model):
             with self.distribute_strategy.scope():
                 self.build_method_state()
                 backend.unlisted_state(self)
+                shadow = shadow_of(compilation.has_compiled_steps(self))
                 for variable in self.trainable_variables:
                     shadow(variable)
 
