@@ -55,7 +55,10 @@ def check_adoptable(model: Any) -> None:
         raise ValueError(
             "`model` must not have a `train_step` of its own, because "
             "`SAMModel` replaces it. Move what is special about it to "
-            "`compute_loss`, or make the class a subclass of `SAMModel`. "
+            "`compute_loss`, or make the class a subclass of `SAMModel` whose "
+            "`train_step` calls `super().train_step`, on other data for "
+            "example. For a step that does something else, there is "
+            "`keras_sam.sharpness_aware_gradients`. "
             f"Received: model={model!r}"
         )
 

@@ -27,6 +27,9 @@ class SAMState:
         selected_for: The ids of the weights that `selection` was found for.
         selection: What `kinds.of_sam_model` returns.
         built_for: On PyTorch, the `compile` that the model was last built for.
+        is_step_reached: Whether the last step was that of `SAMModel`, and not
+            all of it one of the user's own.
+        is_step_probed: Whether a step is only to say that it is reached.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,6 +40,8 @@ class SAMState:
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.built_for: Any = None
+        self.is_step_reached = False
+        self.is_step_probed = False
         self._method_state_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:

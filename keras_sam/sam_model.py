@@ -239,7 +239,7 @@ class SAMModel(Trainer):
         )
         if return_dict:
             return logs
-        del logs[self._sam.tracker.name]
+        logs.pop(self._sam.tracker.name, None)  # Not in a step of one's own.
         return backend.logs_as_list(self, logs)
 
     @backend.as_default

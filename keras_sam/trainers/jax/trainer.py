@@ -74,6 +74,7 @@ class Trainer(OwnFunctions, keras.Model):
         Raises:
             ValueError: If `state` lacks what the method stores.
         """
+        self._reach_step(data)
         if self.sam.is_plain:
             return self._plain_step(state, data)
         if self.sam.method.has_state and not self._sam.variables:
@@ -102,6 +103,20 @@ class Trainer(OwnFunctions, keras.Model):
         with self._scope(state):
             logs = {**result.logs, **self.get_metrics_result()}
         return logs, state
+
+    def _call_train_step(self, data: Any) -> None:
+        self.train_step(
+            tuple(
+                [variable.value for variable in variables]
+                for variables in (
+                    self.trainable_variables,
+                    self.non_trainable_variables,
+                    self.optimizer.variables,
+                    self.metrics_variables,
+                )
+            ),
+            data,
+        )
 
     def _plain_step(
         self, state: TrainState, data: Any

@@ -38,6 +38,7 @@ class Trainer(OwnFunctions, keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
+        self._reach_step(data)
         if self.sam.is_plain:
             logs = super().train_step(data)
             tracker = self._sam.tracker
