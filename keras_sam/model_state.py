@@ -25,8 +25,10 @@ class SAMState:
         functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
-        selection: What `kinds.of_sam_model` returns.
-        built_for: On PyTorch, the `compile` that the model was last built for.
+        selection: What `roles.of_sam_model` returns.
+        built_for: Where a step builds the model, on TensorFlow and PyTorch, the
+            `compile` that it was last built for.
+        is_weightless: On PyTorch, whether nothing was trainable then.
         is_step_reached: Whether the last step was that of `SAMModel`, and not
             all of it one of the user's own.
         is_step_probed: Whether a step is only to say that it is reached.
@@ -40,6 +42,7 @@ class SAMState:
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.built_for: Any = None
+        self.is_weightless = False
         self.is_step_reached = False
         self.is_step_probed = False
         self._method_state_for: list[int] | None = None

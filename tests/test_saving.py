@@ -288,6 +288,43 @@ def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
     assert_same_predictions(plain, sharp)
 
 
+def as_layer(inner):
+    """Return a plain model with a `SAMModel` in it."""
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, models.probabilities()(inner(inputs)))
+
+
+@pytest.mark.parametrize("how", ["whole", "as_layer", "weights"])
+@pytest.mark.parametrize("method", ["sam", "friendly_sam"])
+@pytest.mark.parametrize("perturb", ["all", "norm_only"])
+def test_a_frozen_model_loads_and_predicts(how, method, perturb, tmp_path):
+    settings = {"method": method, "perturb": perturb}
+    model = trained(models.batch_norm_dropout, settings)
+    model.trainable = False
+    path = tmp_path / "model.keras"
+    if how == "weights":
+        path = tmp_path / "model.weights.h5"
+        model.save_weights(path)
+        loaded = models.batch_norm_dropout(settings)
+        loaded.trainable = False
+        loaded.load_weights(path)
+    else:
+        model = as_layer(model) if how == "as_layer" else model
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    training.assert_same(*training.values([loaded(X), model(X)]))
+
+
+def test_a_model_whose_perturb_selects_nothing_any_more_loads(tmp_path):
+    model = trained(models.batch_norm_dropout, {"perturb": "norm_only"})
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same_predictions(loaded, model)
+
+
 def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):
     model = built(models.batch_norm_dropout, EVERY_SETTING)
     path = tmp_path / "model.h5"

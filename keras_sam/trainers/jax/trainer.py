@@ -13,7 +13,7 @@ from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.validation import check_trainable
+from keras_sam.validation import is_weightless
 
 TrainState = tuple[Vector, Vector, Vector, Vector]
 """Values of the trainable, the non-trainable, the optimizer's and the metrics'
@@ -39,9 +39,8 @@ class Trainer(OwnFunctions, keras.Model):
             ValueError: If parts of the batch are to be perturbed on their own
                 devices by steps that are not compiled.
         """
-        if self.sam.is_plain:
+        if self.sam.is_plain or is_weightless(self):
             return super().make_train_function(force)
-        check_trainable(self)
         is_compiled = self.jit_compile and not self.run_eagerly
         if not is_compiled and groups_of(self.sam.perturbation) is not None:
             raise ValueError(
@@ -75,7 +74,7 @@ class Trainer(OwnFunctions, keras.Model):
             ValueError: If `state` lacks what the method stores.
         """
         self._reach_step(data)
-        if self.sam.is_plain:
+        if self.sam.is_plain or not self.trainable_variables:
             return self._plain_step(state, data)
         if self.sam.method.has_state and not self._sam.variables:
             raise ValueError(

@@ -18,7 +18,7 @@ from keras_sam.trainers.tensorflow import compilation
 from keras_sam.trainers.tensorflow import replicas
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
-from keras_sam.validation import check_trainable
+from keras_sam.validation import is_weightless
 
 
 class Trainer(OwnFunctions, keras.Model):
@@ -60,9 +60,8 @@ class Trainer(OwnFunctions, keras.Model):
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
         self._reach_step(data)
-        if self.sam.is_plain:
+        if self.sam.is_plain or self._is_weightless(data):
             return replicas.logs(self, self._plain_step(data))
-        self._build(data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch, compiled=compilation.compiled(self))
         variables = step.state_variables
@@ -106,8 +105,11 @@ class Trainer(OwnFunctions, keras.Model):
                 for variable in self.trainable_variables:
                     shadow(variable)
 
-    def _build(self, data: Any) -> None:
+    def _is_weightless(self, data: Any) -> bool:
+        """Build what is missing; return whether nothing is trainable."""
         keras_private.build(self, data)
-        check_trainable(self)
+        if is_weightless(self):
+            return True
         with tf.init_scope():
             self.build_method_state()
+        return False
