@@ -13,6 +13,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
 | `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
+| `Model._compile_loss`, `Model._compile_metrics` | whether they are built |
 | `Model._compile_config` | tells one `compile` from another; set last |
 | `Variable._layout` | how a variable is laid out over devices |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
@@ -43,6 +44,7 @@ from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
+from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.keras_private import DiscardsSharedFunctions

@@ -103,6 +103,14 @@ def build(model: keras.Model, data: Any) -> None:
     model._symbolic_build(data_batch=data)
 
 
+def is_built(model: keras.Model) -> bool:
+    """Return whether model, loss and metrics have all their variables."""
+    parts = (model._compile_loss, model._compile_metrics)
+    return all(layer.built for layer in model._flatten_layers()) and all(
+        part is None or part.built for part in parts
+    )
+
+
 def as_default(get_config: Any) -> Any:
     """Return a `get_config`, marked as one that subclasses may rely on.
 

@@ -45,7 +45,7 @@ class Trainer(OwnFunctions, keras.Model):
         return self._sharp_step(data)
 
     def _is_weightless(self, data: Any) -> bool:
-        """Build what is missing; return whether nothing is trainable."""
+        """Return whether nothing is trainable; build what is missing."""
         # Once for each `compile`, which makes a new metric of the loss.
         made_for = backend.compile_config(self)
         if self._sam.built_for is not made_for:
