@@ -156,6 +156,7 @@ class SAMModel(Trainer):
                 not take part, or is a `SAMModel`.
         """
         adoption.check_adoptable(model)
+        model = adoption.functional(model)
         return adoption.adopt(cls, model, Settings(**settings))
 
     @property
@@ -276,7 +277,8 @@ class SAMModel(Trainer):
             model = keras.saving.deserialize_keras_object(
                 config.pop("wrapped_model"), custom_objects=custom_objects
             )
-            return original.from_model(model, **config)
+            # As what it was adopted: a `Sequential` is built by now.
+            return adoption.adopt(original, model, Settings(**config))
         return super(SAMModel, original).from_config(
             config, custom_objects=custom_objects
         )

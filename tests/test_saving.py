@@ -149,6 +149,22 @@ def test_a_restored_backup_goes_on_as_if_never_interrupted(kind, tmp_path):
     training.assert_same(method_state(model), method_state(expected))
 
 
+@pytest.mark.parametrize("settings", [{}, {"method": "friendly_sam"}])
+def test_an_unbuilt_sequential_comes_back_as_it_was(settings, tmp_path):
+    model = trained(models.unbuilt_sequential, settings)
+    for _ in range(2):
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert isinstance(loaded, keras.Sequential)
+        assert list(map(type, loaded.layers)) == list(map(type, model.layers))
+        assert_same_predictions(loaded, model)
+        assert_same_settings(loaded, model)
+        model = loaded
+    loaded.pop()
+    loaded.add(keras.layers.Dense(2))
+    assert loaded(X).shape == (len(X), 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_keeps_every_setting(kind, tmp_path):
     model = built(KINDS[kind], EVERY_SETTING)
