@@ -181,6 +181,43 @@ class DiscardsSharedFunctions:
     _compile_config = _CompileConfig()
 
 
+def learning_rate(optimizer: keras.Optimizer) -> Tensor:
+    """Return the learning rate of all weights.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    if hasattr(_unscaled(optimizer), "optimizers"):
+        raise ValueError(
+            "The radius cannot follow the learning rate of an optimizer that "
+            "has several. Use a schedule of the iteration, or one optimizer. "
+            f"Received: optimizer={optimizer!r}"
+        )
+    return optimizer.learning_rate
+
+
+def optimizer_of(
+    optimizer: keras.Optimizer, variable: keras.Variable
+) -> keras.Optimizer:
+    """Return the optimizer of a variable, of a built `MultiOptimizer` a part.
+
+    Args:
+        optimizer: What a model is compiled with.
+        variable: A trainable variable.
+    """
+    inner = _unscaled(optimizer)
+    if not hasattr(inner, "optimizers"):
+        return inner
+    return inner.optimizers[
+        inner._var_to_optimizer_idx[inner._var_key(variable)]
+    ]
+
+
+def _unscaled(optimizer: keras.Optimizer) -> Any:
+    """Return the optimizer in a `LossScaleOptimizer`, another as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def loss_scale(optimizer: keras.Optimizer) -> Tensor | None:
     """Return what the optimizer multiplies the loss by; `None` for nothing."""
     scale = optimizer.scale_loss(1.0)

@@ -87,7 +87,7 @@ class Trainer(OwnFunctions, keras.Model):
         with self._scope(state):
             step = Step(self, batch, groups_of(self.sam.perturbation))
             result = step.run([*non_trainable, *metrics])
-            correction = scaled_correction(self.optimizer, result.correction)
+            correction = scaled_correction(self, result.correction)
         trainable, optimizer = self.optimizer.stateless_apply(
             optimizer, result.gradients, trainable
         )
