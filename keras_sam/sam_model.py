@@ -181,7 +181,7 @@ class SAMModel(Trainer):
         weights = self.trainable_variables
         _, perturbed = roles.of_sam_model(self)
         seen = [
-            weights[i] for i in seen_by(self.sam.method, len(weights), perturbed)
+            weights[i] for i in seen_by(self.sam.method, weights, perturbed)
         ]
         self._sam.build(seen)
         if anew:

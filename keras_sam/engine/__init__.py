@@ -42,6 +42,7 @@ then left as it was.
 | replicas | no communication | one all-reduce, the optimizer's own |
 | clipping, decay, accumulation | not applied | the optimizer, once, to u |
 | variable without a gradient | e = 0 | `None` is passed on |
+| variable that its gradient overwrites (float8) | that gradient | unused |
 | sparse gradient | duplicate rows summed before the norm | passed on |
 | micro-batches | each updates state and seeds, in order | thrown away |
 | `ascent_fraction` below 1 | the leading examples | all examples |

@@ -39,14 +39,24 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
             that takes a variable and returns a boolean.
 
     Returns:
-        Positions, in increasing order.
+        Positions, in increasing order, none of which is in `overwritten`.
     """
     if callable(perturb):
         selected = [bool(perturb(v)) for v in model.trainable_variables]
     else:
         wanted = _PERTURBED_ROLES[perturb]
         selected = [role in wanted for role in roles(model)]
-    return [i for i, chosen in enumerate(selected) if chosen]
+    left_out = overwritten(model.trainable_variables)
+    return [i for i, s in enumerate(selected) if s and i not in left_out]
+
+
+def overwritten(variables: list[keras.Variable]) -> list[int]:
+    """Return the positions of variables whose gradients are their next values.
+
+    Keras has no other way to update what a backward pass computes: the scales
+    and histories of layers that are quantized to float8.
+    """
+    return [i for i, v in enumerate(variables) if v.overwrite_with_gradient]
 
 
 def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
