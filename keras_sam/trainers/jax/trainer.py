@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sam.engine.roles import check_perturbed
 from keras_sam.engine.step import Step
 from keras_sam.engine.update import scaled_correction
 from keras_sam.trainers.jax.device_groups import groups_of
@@ -51,6 +52,9 @@ class Trainer(OwnFunctions, keras.Model):
                 f"jit_compile={self.jit_compile}, "
                 f"run_eagerly={self.run_eagerly}"
             )
+        # An error of a trace comes when `fit` has emptied the variables.
+        check_perturbed(self)
+        self.sam.rho_at(self.optimizer)
         self.build_method_state()
         return super().make_train_function(force)
 
