@@ -62,6 +62,7 @@ from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import get_stateless_scope
 from keras_sam.backend.keras_private import has_functional_constructor
+from keras_sam.backend.keras_private import iterations
 from keras_sam.backend.keras_private import layout
 from keras_sam.backend.keras_private import learning_rate
 from keras_sam.backend.keras_private import logs_as_list

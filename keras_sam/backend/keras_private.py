@@ -213,6 +213,14 @@ def optimizer_of(
     ]
 
 
+def iterations(optimizer: keras.Optimizer) -> list[keras.Variable]:
+    """Return the counters of steps of an optimizer and of its parts."""
+    inner = _unscaled(optimizer)
+    return [
+        one.iterations for one in (inner, *getattr(inner, "optimizers", []))
+    ]
+
+
 def _unscaled(optimizer: keras.Optimizer) -> Any:
     """Return the optimizer in a `LossScaleOptimizer`, another as it is."""
     return getattr(optimizer, "inner_optimizer", optimizer)

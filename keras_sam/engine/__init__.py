@@ -36,6 +36,7 @@ then left as it was.
 | normalization statistics and other state | updated once | thrown away |
 | seeds of dropout and augmentation | advance once | the same draws |
 | logged loss and metrics | these | only `sharpness`, L(w + e) - L(w) |
+| learning rate in metrics | as after the update | - |
 | regularizers, `add_loss` | at w | at w + e |
 | class weights, sample weights, masks | the same | the same |
 | loss scaling | scaled; unscaled before any norm | scaled |
