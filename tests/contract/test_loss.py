@@ -172,7 +172,7 @@ def test_custom_loss_is_evaluated_at_w_and_at_w_plus_e(mode):
 
 
 class Count(keras.metrics.Metric):
-    """Counts its updates; its result is the variable itself."""
+    """Counts its updates; its result is what the variable holds, not a copy."""
 
     def __init__(self):
         super().__init__(name="count")
@@ -182,7 +182,7 @@ class Count(keras.metrics.Metric):
         self.count.assign_add(1.0)
 
     def result(self):
-        return self.count
+        return self.count.value
 
 
 class LogsRate(keras_sam.SAMModel):
