@@ -108,18 +108,16 @@ class Trainer(OwnFunctions, keras.Model):
         return logs, state
 
     def _call_train_step(self, data: Any) -> None:
-        self.train_step(
-            tuple(
-                [variable.value for variable in variables]
-                for variables in (
-                    self.trainable_variables,
-                    self.non_trainable_variables,
-                    self.optimizer.variables,
-                    self.metrics_variables,
-                )
-            ),
-            data,
+        trainable, non_trainable, optimizer, metrics = (
+            [variable.value for variable in variables]
+            for variables in (
+                self.trainable_variables,
+                self.non_trainable_variables,
+                self.optimizer.variables,
+                self.metrics_variables,
+            )
         )
+        self.train_step((trainable, non_trainable, optimizer, metrics), data)
 
     def _plain_step(
         self, state: TrainState, data: Any
