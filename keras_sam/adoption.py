@@ -55,7 +55,10 @@ def check_adoptable(model: Any) -> None:
         raise ValueError(
             "`model` must not have a `train_step` of its own, because "
             "`SAMModel` replaces it. Move what is special about it to "
-            "`compute_loss`, or make the class a subclass of `SAMModel`. "
+            "`compute_loss`, or make the class a subclass of `SAMModel` whose "
+            "`train_step` calls `super().train_step`, on other data for "
+            "example. For a step that does something else, there is "
+            "`keras_sam.sharpness_aware_gradients`. "
             f"Received: model={model!r}"
         )
 
@@ -72,13 +75,21 @@ def original_class(cls: Any) -> Any:
     return cls if cls._original is None else cls._original
 
 
+def functional(model: keras.Model) -> keras.Model:
+    """Return a built `Sequential` as a functional model, any other as it is.
+
+    Keras clones functional models with their class, sequential ones without.
+    """
+    if not (isinstance(model, keras.Sequential) and model.built):
+        return model
+    # A list of one input would want a list of one array in each call.
+    [inputs], outputs = model.inputs, model.outputs
+    outputs = outputs[0] if len(outputs) == 1 else outputs
+    return keras.Model(inputs, outputs, name=model.name)
+
+
 def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
     """Return an existing model as a `cls` with settings of its own."""
-    if isinstance(model, keras.Sequential) and model.built:
-        # A list of one input would want a list of one array in each call.
-        [inputs], outputs = model.inputs, model.outputs
-        outputs = outputs[0] if len(outputs) == 1 else outputs
-        model = keras.Model(inputs, outputs, name=model.name)
     base = type(model)
     is_functional = base is backend.Functional
     has_constructor = backend.has_functional_constructor(original_class(cls))

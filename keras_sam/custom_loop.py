@@ -94,11 +94,12 @@ def sharpness_aware_gradients(
     if not (ops.is_tensor(rho) or isinstance(rho, keras.Variable)):
         rho = validation.number("rho", rho, "[0, inf)")
     variables = _checked_variables(variables)
+    overwritten = roles.overwritten(variables)
     two_passes = TwoPasses(
         _FunctionLoss(loss_fn, variables),
         method,
         [roles.role_by_name(variable) for variable in variables],
-        list(range(len(variables))),
+        [i for i in range(len(variables)) if i not in overwritten],
         [variable.value for variable in variables],
     )
     if state is None:

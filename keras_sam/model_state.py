@@ -1,9 +1,11 @@
 """What a `SAMModel` holds besides what `keras.Model` holds."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sam import backend
 from keras_sam.backend import KerasSaveable
@@ -25,8 +27,13 @@ class SAMState:
         functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
         selected_for: The ids of the weights that `selection` was found for.
-        selection: What `kinds.of_sam_model` returns.
-        built_for: On PyTorch, the `compile` that the model was last built for.
+        selection: What `roles.of_sam_model` returns.
+        built_for: Where a step builds the model, on TensorFlow and PyTorch, the
+            `compile` that it was last built for.
+        is_weightless: On PyTorch, whether nothing was trainable then.
+        is_step_reached: Whether the last step was that of `SAMModel`, and not
+            all of it one of the user's own.
+        is_step_probed: Whether a step is only to say that it is reached.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,6 +44,9 @@ class SAMState:
         self.selected_for: list[int] | None = None
         self.selection: Any = None
         self.built_for: Any = None
+        self.is_weightless = False
+        self.is_step_reached = False
+        self.is_step_probed = False
         self._method_state_for: list[int] | None = None
 
     def build(self, weights: list[keras.Variable]) -> None:
@@ -48,15 +58,26 @@ class SAMState:
         if self.is_built_for(weights):
             return
         self._method_state_for = [id(weight) for weight in weights]
-        values = [weight.numpy() for weight in weights]
         self.method_state = {
             name: [_variable(name, *pair) for pair in zip(entry, weights)]
             if isinstance(entry, list)
             else _variable(name, entry)
-            for name, entry in self.settings.method.initial_state(
-                values
-            ).items()
+            for name, entry in self._initial_state(weights).items()
         }
+
+    def start_anew(self, weights: list[keras.Variable]) -> None:
+        """Give the method's variables their first values.
+
+        Args:
+            weights: The variables that they were built for.
+        """
+        values = keras.tree.flatten(self._initial_state(weights))
+        for variable, value in zip(self.variables, values):
+            variable.assign(value)
+
+    def _initial_state(self, weights: list[keras.Variable]) -> Any:
+        values = [weight.numpy() for weight in weights]
+        return self.settings.method.initial_state(values)
 
     def is_built_for(self, weights: list[keras.Variable]) -> bool:
         """Return whether `build` was called with these variables."""
@@ -109,19 +130,33 @@ class SavedState(KerasSaveable):
     def load_own_variables(self, store: Any) -> None:
         """Read what `save_own_variables` wrote, if it is there.
 
-        What a method stores for other weights than this model perturbs is
-        left alone.
+        Warns if the file has something of what the method stores, but not all
+        of it, or what cannot be used. The method then starts anew.
         """
         model = self._model()
         if model.built:
             model.build_method_state()
-        stored = self._method_state()
-        for name, variable in [
-            *self._seeds(),
-            *(stored if _fits(stored, store) else ()),
-        ]:
-            if name in store:
-                variable.assign(store[name])
+        # All is read before anything is written.
+        found = {name: np.asarray(store[name]) for name in store.keys()}
+        for name, variable in self._seeds():
+            if name in found and found[name].shape == tuple(variable.shape):
+                variable.assign(found[name])
+        own = self._method_state()
+        if not own or not any(
+            name.startswith(self._prefix()) for name in found
+        ):
+            return
+        fault = _fault(own, found)
+        if fault is None:
+            for name, variable in own:
+                variable.assign(found[name])
+            return
+        model.build_method_state(anew=True)
+        warnings.warn(
+            f"What {model.sam.method!r} stores starts anew, since that of the "
+            f"file is {fault}.",
+            stacklevel=2,
+        )
 
     def _variables(self) -> list[tuple[str, keras.Variable]]:
         return [*self._seeds(), *self._method_state()]
@@ -133,11 +168,11 @@ class SavedState(KerasSaveable):
         return [(f"seed_{i}", v) for i, v in enumerate(seeds)]
 
     def _method_state(self) -> list[tuple[str, keras.Variable]]:
-        model = self._model()
-        method = type(model.sam.method).__name__
-        return [
-            (f"{method}_{i}", v) for i, v in enumerate(model._sam.variables)
-        ]
+        variables = self._model()._sam.variables
+        return [(f"{self._prefix()}{i}", v) for i, v in enumerate(variables)]
+
+    def _prefix(self) -> str:
+        return f"{type(self._model().sam.method).__name__}_"
 
     def _obj_type(self) -> str:
         return "Loss"  # The kind whose attributes Keras skips least of.
@@ -149,10 +184,14 @@ def start(model: Any, settings: Settings) -> None:
     model._sam_saved = SavedState(model)
 
 
-def _fits(stored: list[tuple[str, keras.Variable]], store: Any) -> bool:
-    """Return whether a file has a method state for the same weights."""
-    names = [name for name in store.keys() if not name.startswith("seed_")]
-    return sorted(names) == sorted(name for name, _ in stored) and all(
-        tuple(store[name].shape) == tuple(variable.shape)
-        for name, variable in stored
-    )
+def _fault(
+    own: list[tuple[str, keras.Variable]], found: dict[str, Any]
+) -> str | None:
+    """Return why a method cannot go on from a file, `None` if it can."""
+    if [name for name, _ in own if name not in found]:
+        return "not complete"
+    if any(found[name].shape != tuple(v.shape) for name, v in own):
+        return "of other shapes"
+    if not all(np.isfinite(found[name]).all() for name, _ in own):
+        return "not finite"
+    return None

@@ -1,5 +1,6 @@
 """`SAMModel`: what the user sees."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +157,7 @@ class SAMModel(Trainer):
                 not take part, or is a `SAMModel`.
         """
         adoption.check_adoptable(model)
+        model = adoption.functional(model)
         return adoption.adopt(cls, model, Settings(**settings))
 
     @property
@@ -169,12 +171,41 @@ class SAMModel(Trainer):
         own = self._sam.variables if hasattr(self, "_sam") else []
         return super().variables + own
 
-    def build_method_state(self) -> None:
-        """Create what the method stores; the model must be built."""
+    def build_method_state(self, anew: bool = False) -> None:
+        """Create what the method stores; the model must be built.
+
+        Args:
+            anew: Boolean. Whether what is there starts anew. Defaults to
+                `False`.
+        """
         weights = self.trainable_variables
         _, perturbed = roles.of_sam_model(self)
-        seen = seen_by(self.sam.method, len(weights), perturbed)
-        self._sam.build([weights[i] for i in seen])
+        seen = [
+            weights[i] for i in seen_by(self.sam.method, weights, perturbed)
+        ]
+        self._sam.build(seen)
+        if anew:
+            self._sam.start_anew(seen)
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Load weights as `keras.Model.load_weights` does, or none of them.
+
+        If the file cannot be read to its end, the model stays as it was.
+
+        Args:
+            filepath: The path of the file.
+            *args: As for `keras.Model`.
+            **kwargs: As for `keras.Model`.
+        """
+        if self.built:
+            self.build_method_state()
+        before = [(v, copy.deepcopy(backend.read(v))) for v in self.variables]
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except BaseException:
+            for variable, value in before:
+                variable.assign(value)
+            raise
 
     @property
     def metrics_variables(self) -> list[keras.Variable]:
@@ -239,7 +270,7 @@ class SAMModel(Trainer):
         )
         if return_dict:
             return logs
-        del logs[self._sam.tracker.name]
+        logs.pop(self._sam.tracker.name, None)  # Not in a step of one's own.
         return backend.logs_as_list(self, logs)
 
     @backend.as_default
@@ -276,7 +307,8 @@ class SAMModel(Trainer):
             model = keras.saving.deserialize_keras_object(
                 config.pop("wrapped_model"), custom_objects=custom_objects
             )
-            return original.from_model(model, **config)
+            # As what it was adopted: a `Sequential` is built by now.
+            return adoption.adopt(original, model, Settings(**config))
         return super(SAMModel, original).from_config(
             config, custom_objects=custom_objects
         )

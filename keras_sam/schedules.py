@@ -13,15 +13,16 @@ from typing import TypeAlias
 import keras
 from keras import ops
 
+from keras_sam import backend
 from keras_sam import validation
 from keras_sam.types import Tensor
 
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
-_learning_rate: contextvars.ContextVar[Tensor] = contextvars.ContextVar(
-    "learning_rate", default=None
+_optimizer: contextvars.ContextVar[Any] = contextvars.ContextVar(
+    "optimizer", default=None
 )
-"""The learning rate of the step for which a schedule is called."""
+"""The optimizer of the step for which a schedule is called."""
 
 OR_ONE = ", or a `keras.optimizers.schedules.LearningRateSchedule`"
 """What else a radius may be, for messages."""
@@ -118,7 +119,8 @@ class ProportionalToLearningRate(Schedule):
 
     Raises:
         ValueError: If an argument is outside its range, or the schedule is
-            called outside a training step.
+            called outside a training step, or in one of an optimizer that has
+            several learning rates.
 
     Reference:
         [Zhuang et al., 2022](https://arxiv.org/abs/2203.08065). Deviation:
@@ -151,13 +153,14 @@ class ProportionalToLearningRate(Schedule):
 
     def __call__(self, step: Tensor) -> Tensor:
         del step
-        rate = _learning_rate.get()
-        if rate is None:
+        optimizer = _optimizer.get()
+        if optimizer is None:
             raise ValueError(
                 "`ProportionalToLearningRate` has a value only inside a "
                 "training step, as the `rho` of a `SAMModel` or of a schedule "
                 "in it: elsewhere there is no learning rate."
             )
+        rate = backend.learning_rate(optimizer)
         slope = (self.max_rho - self.min_rho) / (self.max_rate - self.min_rate)
         return ops.maximum(self.min_rho + slope * (rate - self.min_rate), 0.0)
 
@@ -174,11 +177,11 @@ def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
     """Return the radius of the coming step: a float if it is constant."""
     if isinstance(rho, float):
         return rho
-    token = _learning_rate.set(optimizer.learning_rate)
+    token = _optimizer.set(optimizer)
     try:
         return rho(optimizer.iterations)
     finally:
-        _learning_rate.reset(token)
+        _optimizer.reset(token)
 
 
 def _at(rho: float | Schedule, step: Tensor) -> Tensor:

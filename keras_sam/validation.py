@@ -5,6 +5,7 @@ numbers of NumPy are like those of Python.
 """
 
 import numbers
+import warnings
 from typing import Any
 
 import keras
@@ -63,21 +64,24 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def check_trainable(model: keras.Model) -> None:
-    """Check that there is something to train.
+def is_weightless(model: keras.Model) -> bool:
+    """Return whether nothing is trainable, so that steps are plain ones.
+
+    Warns if it is so.
 
     Args:
         model: A built `SAMModel`.
-
-    Raises:
-        ValueError: If no weight is trainable.
     """
-    if not model.trainable_variables:
-        raise ValueError(
-            "The model has no trainable weights, so that there is nothing to "
-            "perturb. Set `trainable = True` on some of its layers, and "
-            f"compile it again. Received: model={model!r}"
-        )
+    if model.trainable_variables:
+        return False
+    warnings.warn(
+        "The model has no trainable weights, so that there is nothing to "
+        "perturb: its steps are those of `keras.Model`. If some are to be "
+        "trained, set `trainable = True` on their layers, and compile the "
+        f"model again. Received: model={model!r}",
+        stacklevel=4,
+    )
+    return True
 
 
 def check_batch_size(model: Any, batch_size: int) -> None:

@@ -126,13 +126,6 @@ def test_training_without_compile_is_refused():
         model.fit(X, Y)
 
 
-def test_a_model_without_trainable_weights_is_refused():
-    model = keras_sam.SAMModel(*tensors())
-    model.trainable = False
-    model.compile("adam", "mse")
-    unchanged(model, "The model has no trainable weights")
-
-
 def test_from_model_wants_a_keras_model():
     for thing in (layers.Dense(1), "model", None):
         with pytest.raises(TypeError, match="`model` must be a `keras"):

@@ -149,6 +149,22 @@ def test_a_restored_backup_goes_on_as_if_never_interrupted(kind, tmp_path):
     training.assert_same(method_state(model), method_state(expected))
 
 
+@pytest.mark.parametrize("settings", [{}, {"method": "friendly_sam"}])
+def test_an_unbuilt_sequential_comes_back_as_it_was(settings, tmp_path):
+    model = trained(models.unbuilt_sequential, settings)
+    for _ in range(2):
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert isinstance(loaded, keras.Sequential)
+        assert list(map(type, loaded.layers)) == list(map(type, model.layers))
+        assert_same_predictions(loaded, model)
+        assert_same_settings(loaded, model)
+        model = loaded
+    loaded.pop()
+    loaded.add(keras.layers.Dense(2))
+    assert loaded(X).shape == (len(X), 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_keeps_every_setting(kind, tmp_path):
     model = built(KINDS[kind], EVERY_SETTING)
@@ -286,6 +302,44 @@ def test_weights_of_sharp_and_plain_models_load_into_each_other(kind, tmp_path):
     plain.set_weights([w + 1 for w in sharp.get_weights()])
     sharp.set_weights(plain.get_weights())
     assert_same_predictions(plain, sharp)
+
+
+def as_layer(inner):
+    """Return a plain model with a `SAMModel` in it."""
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, models.probabilities()(inner(inputs)))
+
+
+@pytest.mark.parametrize("how", ["whole", "as_layer", "weights"])
+@pytest.mark.parametrize("method", ["sam", "friendly_sam"])
+@pytest.mark.parametrize("perturb", ["all", "norm_only"])
+def test_a_frozen_model_loads_and_predicts(how, method, perturb, tmp_path):
+    settings = {"method": method, "perturb": perturb}
+    model = trained(models.batch_norm_dropout, settings)
+    model.trainable = False
+    path = tmp_path / "model.keras"
+    if how == "weights":
+        path = tmp_path / "model.weights.h5"
+        model.save_weights(path)
+        loaded = models.batch_norm_dropout(settings)
+        loaded.trainable = False
+        loaded.load_weights(path)
+    else:
+        model = as_layer(model) if how == "as_layer" else model
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    one, other = map(keras.ops.convert_to_numpy, (loaded(X), model(X)))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_whose_perturb_selects_nothing_any_more_loads(tmp_path):
+    model = trained(models.batch_norm_dropout, {"perturb": "norm_only"})
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same_predictions(loaded, model)
 
 
 def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):

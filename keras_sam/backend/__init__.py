@@ -13,7 +13,9 @@ Private Keras names that this folder relies on, each covered by
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
 | `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
+| `Model._compile_loss`, `Model._compile_metrics` | whether they are built |
 | `Model._compile_config` | tells one `compile` from another; set last |
+| `MultiOptimizer._var_to_optimizer_idx`, `Optimizer._var_key` | who updates |
 | `Variable._layout` | how a variable is laid out over devices |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
 | `functional_init_arguments` | whether arguments are inputs and outputs |
@@ -44,6 +46,7 @@ from keras_sam.backend.common import perturbed_weights
 from keras_sam.backend.common import release
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
+from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
@@ -60,10 +63,13 @@ from keras_sam.backend.keras_private import functional_init_arguments
 from keras_sam.backend.keras_private import get_keras_mask
 from keras_sam.backend.keras_private import get_stateless_scope
 from keras_sam.backend.keras_private import has_functional_constructor
+from keras_sam.backend.keras_private import iterations
 from keras_sam.backend.keras_private import layout
+from keras_sam.backend.keras_private import learning_rate
 from keras_sam.backend.keras_private import logs_as_list
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import made_global_seed_variable
+from keras_sam.backend.keras_private import optimizer_of
 from keras_sam.backend.keras_private import predict
 from keras_sam.backend.keras_private import save_under_name_of
 from keras_sam.backend.keras_private import set_keras_mask

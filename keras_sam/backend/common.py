@@ -37,6 +37,12 @@ def filled_like(gradient: Tensor, value: float) -> Tensor:
     return keras.ops.full_like(gradient, value)
 
 
+def take(tensor: Tensor, start: Tensor, size: Tensor) -> Tensor:
+    """Return consecutive examples, the rows from `start` on."""
+    index = start + keras.ops.arange(size)
+    return keras.ops.take(tensor, index, axis=0)
+
+
 def num_replicas() -> int:
     """Return 1: a step sees the whole batch, on however many devices."""
     return 1

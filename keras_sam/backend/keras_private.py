@@ -103,6 +103,14 @@ def build(model: keras.Model, data: Any) -> None:
     model._symbolic_build(data_batch=data)
 
 
+def is_built(model: keras.Model) -> bool:
+    """Return whether model, loss and metrics have all their variables."""
+    parts = (model._compile_loss, model._compile_metrics)
+    return all(layer.built for layer in model._flatten_layers()) and all(
+        part is None or part.built for part in parts
+    )
+
+
 def as_default(get_config: Any) -> Any:
     """Return a `get_config`, marked as one that subclasses may rely on.
 
@@ -171,6 +179,51 @@ class DiscardsSharedFunctions:
 
     # What `compile` sets last.
     _compile_config = _CompileConfig()
+
+
+def learning_rate(optimizer: keras.Optimizer) -> Tensor:
+    """Return the learning rate of all weights.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    if hasattr(_unscaled(optimizer), "optimizers"):
+        raise ValueError(
+            "The radius cannot follow the learning rate of an optimizer that "
+            "has several. Use a schedule of the iteration, or one optimizer. "
+            f"Received: optimizer={optimizer!r}"
+        )
+    return optimizer.learning_rate
+
+
+def optimizer_of(
+    optimizer: keras.Optimizer, variable: keras.Variable
+) -> keras.Optimizer:
+    """Return the optimizer of a variable, of a built `MultiOptimizer` a part.
+
+    Args:
+        optimizer: What a model is compiled with.
+        variable: A trainable variable.
+    """
+    inner = _unscaled(optimizer)
+    if not hasattr(inner, "optimizers"):
+        return inner
+    return inner.optimizers[
+        inner._var_to_optimizer_idx[inner._var_key(variable)]
+    ]
+
+
+def iterations(optimizer: keras.Optimizer) -> list[keras.Variable]:
+    """Return the counters of steps of an optimizer and of its parts."""
+    inner = _unscaled(optimizer)
+    return [
+        one.iterations for one in (inner, *getattr(inner, "optimizers", []))
+    ]
+
+
+def _unscaled(optimizer: keras.Optimizer) -> Any:
+    """Return the optimizer in a `LossScaleOptimizer`, another as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def loss_scale(optimizer: keras.Optimizer) -> Tensor | None:

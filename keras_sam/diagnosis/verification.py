@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam import vectors
+from keras_sam.diagnosis.own_step import passed_on
 from keras_sam.engine import roles
 from keras_sam.engine.loss import state_variables
 from keras_sam.engine.results import Inspection
@@ -77,7 +78,8 @@ def verify(
     """Do the passes of one step on a batch and report what happens.
 
     Nothing is trained: weights, statistics, seeds, metrics and optimizer stay
-    as they are. The batch counts as one (micro-)batch.
+    as they are. The batch counts as one (micro-)batch. What a `train_step` of
+    the user's own makes of it before it calls `super().train_step` is done.
 
     Args:
         model: A compiled `SAMModel`.
@@ -101,6 +103,7 @@ def verify(
             f"`rho` is {rho:g} at iteration {iteration}, so that the step is a "
             f"plain one. Received: rho={model.sam.rho!r}"
         )
+    batch = passed_on(model, batch)
     state = [backend.read(v) for v in state_variables(model)]
     step = Step(model, batch)
     inspection = step.inspect(state, rho)

@@ -36,12 +36,14 @@ then left as it was.
 | normalization statistics and other state | updated once | thrown away |
 | seeds of dropout and augmentation | advance once | the same draws |
 | logged loss and metrics | these | only `sharpness`, L(w + e) - L(w) |
+| learning rate in metrics | as after the update | - |
 | regularizers, `add_loss` | at w | at w + e |
 | class weights, sample weights, masks | the same | the same |
 | loss scaling | scaled; unscaled before any norm | scaled |
 | replicas | no communication | one all-reduce, the optimizer's own |
 | clipping, decay, accumulation | not applied | the optimizer, once, to u |
 | variable without a gradient | e = 0 | `None` is passed on |
+| variable that its gradient overwrites (float8) | that gradient | unused |
 | sparse gradient | duplicate rows summed before the norm | passed on |
 | micro-batches | each updates state and seeds, in order | thrown away |
 | `ascent_fraction` below 1 | the leading examples | all examples |

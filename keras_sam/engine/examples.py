@@ -19,15 +19,14 @@ def batch_size(batch: Batch) -> Tensor:
 
 def take(nest: Any, start: Tensor, size: Tensor) -> Any:
     """Return consecutive examples of every tensor in a nest, masks as well."""
-    index = start + ops.arange(size)
 
     def examples(tensor: Tensor | None) -> Tensor | None:
         if tensor is None:
             return None
-        taken = ops.take(tensor, index, axis=0)
+        taken = backend.take(tensor, start, size)
         mask = backend.get_keras_mask(tensor)
         if mask is not None:
-            backend.set_keras_mask(taken, ops.take(mask, index, axis=0))
+            backend.set_keras_mask(taken, backend.take(mask, start, size))
         return taken
 
     return keras.tree.map_structure(examples, nest)

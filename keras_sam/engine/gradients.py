@@ -6,6 +6,7 @@ from keras import ops
 from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.engine.loss import times
+from keras_sam.engine.roles import overwritten
 from keras_sam.methods.base import Method
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
@@ -17,8 +18,8 @@ class MethodView:
     """The trainable variables as a method sees them.
 
     `Gradients` have an entry for each trainable variable. The vectors of a
-    method have one for each of `seen`: for each trainable variable if the
-    method combines gradients, else for each that is perturbed.
+    method have one for each of `seen`: for each that has a gradient in truth if
+    the method combines gradients, else for each that is perturbed.
 
     Args:
         variables: The trainable variables.
@@ -31,6 +32,7 @@ class MethodView:
     Attributes:
         seen: The positions of those that the method sees.
         weights: The `Weight` of each of `seen`.
+        wanted: The positions of those whose gradients at w are of use.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class MethodView:
         self._values = [backend.as_tensor(weight) for weight in weights]
         self._unit = unit
         self.perturbed = perturbed
-        self.seen = seen_by(method, len(roles), perturbed)
+        self._overwritten = overwritten(variables)
+        self.seen = seen_by(method, variables, perturbed)
+        self.wanted = sorted({*self.seen, *self._overwritten})
         self.weights = [Weight(self._values[i], roles[i]) for i in self.seen]
 
     def zeros(self) -> Vector:
@@ -77,6 +81,10 @@ class MethodView:
             if gradients[i] is not None:
                 replaced[i] = times(self._unit, tensor)
         return replaced
+
+    def overwriting(self, clean: Gradients) -> dict[int, Tensor]:
+        """Return the next values that gradients at w hold, by position."""
+        return {i: clean[i] for i in self._overwritten}
 
     def masked(self, vector: Vector) -> Vector:
         """Return the vector, zero for what is not perturbed."""
@@ -129,15 +137,19 @@ class MethodView:
         return gradient / ops.cast(self._unit, gradient.dtype)
 
 
-def seen_by(method: Method, count: int, perturbed: list[int]) -> list[int]:
+def seen_by(
+    method: Method, variables: list[keras.Variable], perturbed: list[int]
+) -> list[int]:
     """Return the positions of the variables that a method sees.
 
     Args:
         method: `Method`.
-        count: How many trainable variables there are.
+        variables: The trainable variables.
         perturbed: The positions of those that are perturbed.
     """
-    return list(range(count)) if method.combines else perturbed
+    if not method.combines:
+        return perturbed
+    return sorted({*range(len(variables))} - {*overwritten(variables)})
 
 
 def zeros_like(gradients: Gradients) -> Gradients:

@@ -85,6 +85,27 @@ class PassScope(keras.StatelessScope):
         self.state_mapping[id(variable)] = value
 
 
+class AfterUpdate(PassScope):
+    """A scope in which an optimizer's iterations read as after the step.
+
+    So does the learning rate. Keras updates metrics after the weights; a pass
+    may be inside of a branch or a loop, which predictions would have to leave.
+
+    Args:
+        iterations: The iterations before the step, by the id of the variable.
+    """
+
+    def __init__(self, iterations: dict[int, Tensor]) -> None:
+        super().__init__()
+        self._iterations = iterations
+
+    def get_current_value(self, variable: keras.Variable) -> Tensor:
+        """Return what a variable reads as, `None` for its own value."""
+        if id(variable) in self._iterations:
+            return self._iterations[id(variable)] + 1
+        return super().get_current_value(variable)
+
+
 def run_pass(
     function: Callable[[], tuple[Tensor, Any]],
     variables: list[keras.Variable],
@@ -152,6 +173,10 @@ class TrainingLoss:
         # A model lists its variables anew each time that it is asked.
         self.variables = model.trainable_variables
         self.state_variables = state_variables(model)
+        self._iterations = {
+            id(variable): backend.read(variable)
+            for variable in backend.iterations(model.optimizer)
+        }
 
     def run(
         self,
@@ -182,7 +207,7 @@ class TrainingLoss:
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the logs after a pass over a batch, and the new state."""
         loss = backend.unscale_loss_for_distribution(clean.loss)
-        scope = PassScope()
+        scope = AfterUpdate(self._iterations)
         scope.put(self.state_variables, clean.state)
         with scope:
             backend.track_loss(self._model, loss, batch_size(batch))

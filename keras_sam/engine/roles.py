@@ -39,25 +39,24 @@ def perturbed(model: keras.Model, perturb: Any) -> list[int]:
             that takes a variable and returns a boolean.
 
     Returns:
-        At least one position, in increasing order.
-
-    Raises:
-        ValueError: If nothing is selected.
+        Positions, in increasing order, none of which is in `overwritten`.
     """
     if callable(perturb):
         selected = [bool(perturb(v)) for v in model.trainable_variables]
     else:
         wanted = _PERTURBED_ROLES[perturb]
         selected = [role in wanted for role in roles(model)]
-    positions = [i for i, chosen in enumerate(selected) if chosen]
-    if not positions:
-        paths = ", ".join(v.path for v in model.trainable_variables[:8])
-        raise ValueError(
-            "`perturb` must select at least one trainable variable. The model "
-            f"has: {paths}{', ...' if len(selected) > 8 else ''}. "
-            f"Received: perturb={perturb!r}"
-        )
-    return positions
+    left_out = overwritten(model.trainable_variables)
+    return [i for i, s in enumerate(selected) if s and i not in left_out]
+
+
+def overwritten(variables: list[keras.Variable]) -> list[int]:
+    """Return the positions of variables whose gradients are their next values.
+
+    Keras has no other way to update what a backward pass computes: the scales
+    and histories of layers that are quantized to float8.
+    """
+    return [i for i, v in enumerate(variables) if v.overwrite_with_gradient]
 
 
 def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
@@ -69,9 +68,25 @@ def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
     state = model._sam
     weights = [id(variable) for variable in model.trainable_variables]
     if state.selected_for != weights:
-        state.selected_for = weights
         state.selection = roles(model), perturbed(model, model.sam.perturb)
+        state.selected_for = weights
     return state.selection
+
+
+def check_perturbed(model: Any) -> None:
+    """Check that a `SAMModel` perturbs something.
+
+    Raises:
+        ValueError: If `perturb` selects nothing.
+    """
+    _, positions = of_sam_model(model)
+    if not positions:
+        paths = [variable.path for variable in model.trainable_variables]
+        raise ValueError(
+            "`perturb` must select at least one trainable variable. The model "
+            f"has: {', '.join(paths[:8])}{', ...' if paths[8:] else ''}. "
+            f"Received: perturb={model.sam.perturb!r}"
+        )
 
 
 def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:

@@ -63,6 +63,7 @@ class Step:
         self._weights = [v.value for v in self._loss.variables]
         self._loss_scale = backend.loss_scale(model.optimizer)
         self._pass_call = call
+        roles.check_perturbed(model)
         self.two_passes = self._two_passes(self._weights, self._loss_scale)
         self._parts: Any = Whole()
         if self._settings.num_microbatches > 1:

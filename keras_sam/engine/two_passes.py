@@ -104,7 +104,7 @@ class TwoPasses:
             return self._perturbed_pass_only(batch, state, method_state, rho)
         leading = leading_examples(batch, self._ascent_fraction)
         if clean is None:
-            clean = self.clean_pass(leading or batch, state, self.view.seen)
+            clean = self.clean_pass(leading or batch, state, self.view.wanted)
         g = self._shared(self.view.for_method(clean.gradients))
         has_length = self.view.has_length(g)
         is_finite_at_w = None
@@ -114,6 +114,7 @@ class TwoPasses:
         e = self._perturb(g, rho, method_state)
         weights = self.view.moved(e)
         reached = [t is not None for t in clean.gradients]
+        overwriting = self.view.overwriting(clean.gradients)
         if not self._keep_gradients:
             # An eager step has the second pass use the memory that this frees.
             e, clean = [], clean._replace(gradients=[])
@@ -127,6 +128,7 @@ class TwoPasses:
         is_sharp = ops.logical_and(has_length, is_finite)
         u = self._combined(g, h, perturbed.gradients, method_state, is_sharp)
         u = self._guarded(u, has_length, is_finite, is_finite_at_w)
+        u = [overwriting.get(i, t) for i, t in enumerate(u)]
 
         loss = perturbed.loss if leading is None else perturbed.auxiliary
         rise = backend.unscale_loss_for_distribution(loss - clean.loss)

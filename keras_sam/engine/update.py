@@ -35,6 +35,8 @@ def unless_skipped(
         for g in gradients
         if g is not None
     ]
+    if not are_finite:
+        return new  # It says so itself.
     share = backend.mean_over_replicas(
         ops.cast(ops.all(ops.stack(are_finite)), "float32")
     )
@@ -43,24 +45,30 @@ def unless_skipped(
     )
 
 
-def scaled_correction(
-    optimizer: keras.Optimizer, correction: Gradients
-) -> Gradients:
+def scaled_correction(model: keras.Model, correction: Gradients) -> Gradients:
     """Return what to subtract once the optimizer has been applied.
 
-    The learning rate is that of the step to come. With gradient accumulation
-    each step carries its share.
+    The learning rate is that of the step to come, and of the optimizer that a
+    variable has if there are several. With gradient accumulation each step
+    carries its share.
 
     Args:
-        optimizer: The optimizer, not yet applied.
+        model: The model, its optimizer built and not yet applied.
         correction: `StepResult.correction`.
     """
     if not correction:
         return []
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    factor = inner.learning_rate / (inner.gradient_accumulation_steps or 1)
+    optimizers = [
+        backend.optimizer_of(model.optimizer, variable)
+        for variable in model.trainable_variables
+    ]
+    factors = {
+        id(one): one.learning_rate / (one.gradient_accumulation_steps or 1)
+        for one in optimizers
+    }
     return [
-        None if t is None else ops.cast(factor, t.dtype) * t for t in correction
+        None if t is None else ops.cast(factors[id(one)], t.dtype) * t
+        for t, one in zip(correction, optimizers)
     ]
 
 
@@ -69,7 +77,7 @@ def apply(
 ) -> None:
     """Let the optimizer update the weights, then subtract the correction."""
     weights = model.trainable_variables
-    steps = scaled_correction(model.optimizer, correction)
+    steps = scaled_correction(model, correction)
     model.optimizer.apply_gradients(zip(gradients, weights))
     for variable, step in zip(weights, steps):
         if step is not None:

@@ -1,5 +1,11 @@
-"""The compiled functions of a `SAMModel`, apart from those of a plain view."""
+"""The functions of a `SAMModel` that run a step.
 
+They are kept apart from those of a plain view of the same model, and that of
+`fit` shows in its first call whether a `train_step` of the user's own takes
+part.
+"""
+
+import warnings
 from typing import Any
 
 from keras_sam import backend
@@ -35,9 +41,66 @@ class _OwnFunction:
         return {} if state is None else state.functions
 
 
+class _TrainFunction(_OwnFunction):
+    """That of `fit`: its first call warns of steps that are plain ones."""
+
+    def __set__(self, model: Any, function: Any) -> None:
+        keep = super().__set__
+
+        def first_call(*args: Any) -> Any:
+            model._sam.is_step_reached = False
+            result = function(*args)
+            keep(model, function)
+            if not (model._sam.is_step_reached or model.sam.is_plain):
+                warnings.warn(
+                    "The model has a `train_step` of its own that does not "
+                    "call the one of `SAMModel`: its steps are plain ones. "
+                    f"{ADVICE} Received: rho={model.sam.rho!r}, model={model}",
+                    stacklevel=4,
+                )
+            return result
+
+        keep(model, None if function is None else first_call)
+
+
+ADVICE = (
+    "Call `super().train_step` in it, or use "
+    "`keras_sam.sharpness_aware_gradients` in a `keras.Model`."
+)
+
+
+class StepReached(BaseException):
+    """Raised in place of a step; no `except Exception` on the way stops it.
+
+    Args:
+        data: What the step was given.
+    """
+
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.data = data
+
+
 class OwnFunctions(backend.DiscardsSharedFunctions):
     """A base of models that share attributes, but not compiled functions."""
 
-    train_function = _OwnFunction()
+    _sam: Any
+    train_step: Any
+
+    train_function = _TrainFunction()
     test_function = _OwnFunction()
     predict_function = _OwnFunction()
+
+    def _reach_step(self, data: Any) -> None:
+        """Take note that the step of `SAMModel` is called.
+
+        Raises:
+            StepReached: If this is all that was to be found out.
+        """
+        self._sam.is_step_reached = True
+        if self._sam.is_step_probed:
+            raise StepReached(data)
+
+    def _call_train_step(self, data: Any) -> None:
+        """Call `train_step`, whoever has written it, on a batch."""
+        self.train_step(data)

@@ -148,6 +148,16 @@ def test_symbolic_build_creates_the_variables_of_metrics(model):
     assert len(model.metrics_variables) == 4
 
 
+def test_compile_loss_and_metrics_say_whether_they_are_built(model):
+    parts = (model._compile_loss, model._compile_metrics)
+    assert not any(part.built for part in parts)
+    model.train_on_batch(np.zeros((1, 2)), np.zeros((1, 1)))
+    assert all(part.built for part in parts)
+    model = keras.Sequential()
+    model.compile("sgd")
+    assert model._compile_loss is model._compile_metrics is None
+
+
 def test_functional_is_what_model_makes_of_inputs_and_outputs(model):
     assert type(model) is Functional
 

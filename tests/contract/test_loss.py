@@ -7,9 +7,11 @@ regularizers and `add_loss`, class weights, sample weights and masks.
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 import keras_sam
+from keras_sam import schedules
 from tests.contract.twins import chain
 from tests.contract.twins import copy_state
 from tests.contract.twins import normal
@@ -167,3 +169,65 @@ def test_custom_loss_is_evaluated_at_w_and_at_w_plus_e(mode):
         weights_after_a_step(custom, *data, loss=None, **mode),
         weights_after_a_step(regularized, *data, **mode),
     )
+
+
+class Count(keras.metrics.Metric):
+    """Counts its updates; its result is what the variable holds, not a copy."""
+
+    def __init__(self):
+        super().__init__(name="count")
+        self.count = self.add_variable((), "zeros")
+
+    def update_state(self, y, y_pred, sample_weight=None):
+        self.count.assign_add(1.0)
+
+    def result(self):
+        return self.count.value
+
+
+class LogsRate(keras_sam.SAMModel):
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        rate = keras.ops.convert_to_tensor(self.optimizer.learning_rate)
+        return {**logs, "rate": rate}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rho": 0.1},
+        {"rho": schedules.LatePhase(1, 0.1)},
+        {"method": "look_sam"},
+        {"method": "ae_sam"},
+        {"method": "momentum_sam"},
+        {"num_microbatches": 2},
+        {"ascent_fraction": 0.5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_metrics_read_the_learning_rate_as_after_the_update(
+    settings, scaled, mode
+):
+    inputs = keras.Input((3,))
+    model = LogsRate(inputs, layers.Dense(1)(inputs), **settings)
+    optimizer = keras.optimizers.SGD(
+        keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
+    )
+
+    def rate_metric(y, y_pred):
+        return keras.ops.convert_to_tensor(optimizer.learning_rate)
+
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, "mse", metrics=[Count(), rate_metric], **mode)
+    num_parts = settings.get("num_microbatches", 1)
+    for step in range(1, 4):
+        model.reset_metrics()  # Old versions of Keras do not do it here.
+        logs = model.train_on_batch(
+            normal(4, 3), normal(4, 1), return_dict=True
+        )
+        # Powers of two; the exponential is rounded.
+        rates = [logs["rate"], logs["rate_metric"]]
+        np.testing.assert_allclose(rates, 0.5 ** (step + 1), rtol=1e-6)
+        assert logs["count"] == num_parts

@@ -10,8 +10,10 @@ from keras.optimizers.schedules import PiecewiseConstantDecay
 import keras_sam
 from tests import cases
 from tests import frameworks
+from tests import models
 from tests import training
 from tests.arrays import assert_same
+from tests.contract.twins import Counter
 from tests.contract.twins import Scale
 from tests.contract.twins import mean_prediction
 
@@ -74,6 +76,66 @@ def test_sharpness_is_a_mean_over_the_batches_where_sam_is_on(mode):
     history = model.fit(x, x, batch_size=1, verbose=0).history
     # Exact: powers of two.
     assert history == {"loss": [1.0], "sharpness": [0.5]}
+
+
+def counting(settings):
+    """Return a model whose one weight is a counter."""
+    inputs = keras.Input((3,))
+    return models.functional(inputs, Counter()(inputs), settings)
+
+
+def frozen(settings):
+    model = models.batch_norm_dropout(settings)
+    model.trainable = False
+    return model
+
+
+class Unbuilt:
+    """Has no weight before it is called, nor after it."""
+
+    def call(self, x):
+        return 2.0 * x
+
+
+class PlainUnbuilt(Unbuilt, keras.Model):
+    pass
+
+
+class SharpUnbuilt(Unbuilt, keras_sam.SAMModel):
+    pass
+
+
+def unbuilt(settings):
+    return PlainUnbuilt() if settings is None else SharpUnbuilt(**settings)
+
+
+X = cases.FEATURES[:, :3]
+WEIGHTLESS = {
+    "counting": cases.Task(counting, X, X, "mse", ("mae",)),
+    "frozen": cases.Task(frozen),
+    "unbuilt": cases.Task(unbuilt, X, X, "mse", ("mae",)),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTLESS)
+@pytest.mark.parametrize("method", ["sam", "momentum_sam", "ae_sam"])
+def test_a_model_without_trainable_weights_takes_plain_steps(
+    kind, method, mode
+):
+    """At rho 0 the warnings are those of Keras; above it there is one more."""
+    task = WEIGHTLESS[kind]
+    training.assert_equals_plain(task, method, **mode)
+    plain, plain_logs = training.train(task, None, **mode)
+    with pytest.warns(UserWarning, match="no trainable weights, so that"):
+        sharp, logs = training.train(task, {"method": method}, **mode)
+    assert logs.pop("sharpness") == [0.0, 0.0]
+    assert logs == plain_logs
+    assert_same(training.state(sharp), training.state(plain))
+
+
+def test_layers_that_write_their_weights_train_at_rho_0(mode):
+    task = cases.Task(models.spectral_normalization)
+    training.assert_equals_plain(task, "sam", **mode)
 
 
 class Traced(layers.Layer):

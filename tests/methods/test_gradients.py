@@ -140,7 +140,7 @@ def cases(*more):
     return marks.slow_but([c for c in found if c[1] == "eager"], found)
 
 
-def model_of(layer, name, mode, num_microbatches):
+def model_of(layer, name, mode, num_microbatches, scaled=False):
     inputs = keras.Input((3,))
     model = keras_sam.SAMModel(
         inputs,
@@ -149,7 +149,10 @@ def model_of(layer, name, mode, num_microbatches):
         rho=METHODS[name].rho,
         num_microbatches=num_microbatches,
     )
-    model.compile(keras.optimizers.SGD(0.1, 0.8), "mse", **MODES[mode])
+    optimizer = keras.optimizers.SGD(0.1, 0.8)
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, "mse", **MODES[mode])
     return model
 
 
@@ -157,13 +160,14 @@ def model_of(layer, name, mode, num_microbatches):
     ("name", "mode", "num_microbatches"),
     cases(),
 )
+@pytest.mark.parametrize("scaled", [False, True])
 def test_weight_without_gradient_stays_and_changes_nothing(
-    name, mode, num_microbatches
+    name, mode, num_microbatches, scaled
 ):
     x, y, _ = small_network.examples(5)
     unused, dense = WithUnusedWeight(1), layers.Dense(1)
     model, without = (
-        model_of(layer, name, mode, num_microbatches)
+        model_of(layer, name, mode, num_microbatches, scaled)
         for layer in (unused, dense)
     )
     without.set_weights([unused.kernel.numpy(), unused.bias.numpy()])
@@ -175,6 +179,28 @@ def test_weight_without_gradient_stays_and_changes_nothing(
     small_network.assert_same(
         [unused.kernel.numpy(), unused.bias.numpy()], without.get_weights()
     )
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_loss_that_depends_on_no_weight_does_what_it_does_in_keras(
+    name, scaled
+):
+    """An error of the optimizer; on JAX gradients of zero, which are none."""
+    x, y, _ = small_network.examples(5)
+    model = model_of(layers.Dense(1), name, "eager", 1, scaled)
+    model.compile(
+        model.optimizer,
+        lambda y, y_pred: keras.ops.stop_gradient(y_pred) - y,
+        run_eagerly=True,
+    )
+    before = model.get_weights()
+    refused = pytest.raises(ValueError, match="No gradients provided")
+    if "warning of missing gradients" in frameworks.LACKS:
+        refused = contextlib.nullcontext()
+    with refused:
+        steps(model, x, y)
+    small_network.assert_same(model.get_weights(), before)
 
 
 @pytest.mark.parametrize(

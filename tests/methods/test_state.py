@@ -1,5 +1,6 @@
 """What a method remembers: where it is kept, saved, restored and renewed."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -42,6 +43,79 @@ def test_memory_is_in_the_variables_but_not_in_the_weights(name):
         assert shapes == [v.shape for v in getattr(plain, attribute)]
     assert len(model.get_weights()) == len(plain.get_weights())
     assert model.count_params() == plain.count_params()
+
+
+def lacking(group, names):
+    del group[names[-1]]
+
+
+def reshaped(group, names):
+    value = np.zeros((2, *group[names[-1]].shape))
+    del group[names[-1]]
+    group[names[-1]] = value
+
+
+def not_finite(group, names):
+    group[names[-1]][...] = np.nan
+
+
+DAMAGES = {
+    "not complete": lacking,
+    "of other shapes": reshaped,
+    "not finite": not_finite,
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGES)
+@pytest.mark.parametrize("name", STATEFUL)
+def test_memory_starts_anew_where_that_of_a_file_is_of_no_use(
+    name, fault, tmp_path
+):
+    path = tmp_path / "saved.weights.h5"
+    saved, fresh, model = (of_method(name) for _ in range(3))
+    small_network.fit(saved)
+    small_network.fit(model)  # Has a memory of its own, which is not kept.
+    fresh.build_method_state()
+    saved.save_weights(path)
+    prefix = type(saved.sam.method).__name__
+    with h5py.File(path, "r+") as file:
+        [group] = {
+            item.parent.name
+            for item in all_datasets(file)
+            if item.name.split("/")[-1].startswith(prefix)
+        }
+        names = [key for key in file[group] if key.startswith(prefix)]
+        DAMAGES[fault](file[group], names)
+    with pytest.warns(UserWarning, match=f"starts anew.*{fault}") as warnings:
+        model.load_weights(path)
+    assert len([w for w in warnings if "anew" in str(w.message)]) == 1
+    small_network.assert_same(model.get_weights(), saved.get_weights())
+    small_network.assert_same(memory(model), memory(fresh))
+
+
+def all_datasets(group):
+    found = []
+    group.visititems(
+        lambda _, item: (
+            found.append(item) if isinstance(item, h5py.Dataset) else None
+        )
+    )
+    return found
+
+
+def test_a_torn_weights_file_changes_nothing(tmp_path):
+    path = tmp_path / "saved.weights.h5"
+    saved, model = of_method("friendly_sam"), of_method("friendly_sam")
+    small_network.fit(saved)
+    saved.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        items = [i.name for i in all_datasets(file) if "/layers/" in i.name]
+        del file[max(items)]  # The bias of the last layer.
+    model.build_method_state()
+    before = small_network.values(model.variables)
+    with pytest.raises(ValueError, match="expected 2 variables"):
+        model.load_weights(path)
+    small_network.assert_same(small_network.values(model.variables), before)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from keras_sam.backend.tensorflow.autodiff import release
 from keras_sam.backend.tensorflow.autodiff import select
 from keras_sam.backend.tensorflow.autodiff import stored_values
 from keras_sam.backend.tensorflow.autodiff import sum_in_turn
+from keras_sam.backend.tensorflow.autodiff import take
 from keras_sam.backend.tensorflow.autodiff import unlisted_state
+from keras_sam.backend.tensorflow.building import build
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero

@@ -137,6 +137,21 @@ def filled_like(gradient: Tensor, value: float) -> Tensor:
     return tf.fill(tf.shape(gradient), tf.cast(value, gradient.dtype))
 
 
+def take(tensor: Tensor, start: Tensor, size: Tensor) -> Tensor:
+    """Return consecutive examples, of sparse tensors too."""
+    if not isinstance(tensor, tf.SparseTensor):
+        return common.take(tensor, start, size)
+    rows = tf.cast(tf.stack([start, size]), tf.int64)
+    whole = tensor.dense_shape[1:]
+    taken = tf.sparse.slice(
+        tensor,
+        tf.concat([rows[:1], tf.zeros_like(whole)], axis=0),
+        tf.concat([rows[1:], whole], axis=0),
+    )
+    # With the dimensions that are known.
+    return tf.sparse.reshape(taken, [-1, *keras.ops.shape(tensor)[1:]])
+
+
 def num_replicas() -> int:
     """Return how many replicas take each step together."""
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_sam.engine.roles import check_perturbed
 from keras_sam.engine.step import Step
 from keras_sam.engine.update import scaled_correction
 from keras_sam.trainers.jax.device_groups import groups_of
@@ -13,7 +14,7 @@ from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.validation import check_trainable
+from keras_sam.validation import is_weightless
 
 TrainState = tuple[Vector, Vector, Vector, Vector]
 """Values of the trainable, the non-trainable, the optimizer's and the metrics'
@@ -39,9 +40,8 @@ class Trainer(OwnFunctions, keras.Model):
             ValueError: If parts of the batch are to be perturbed on their own
                 devices by steps that are not compiled.
         """
-        if self.sam.is_plain:
+        if self.sam.is_plain or is_weightless(self):
             return super().make_train_function(force)
-        check_trainable(self)
         is_compiled = self.jit_compile and not self.run_eagerly
         if not is_compiled and groups_of(self.sam.perturbation) is not None:
             raise ValueError(
@@ -52,6 +52,9 @@ class Trainer(OwnFunctions, keras.Model):
                 f"jit_compile={self.jit_compile}, "
                 f"run_eagerly={self.run_eagerly}"
             )
+        # An error of a trace comes when `fit` has emptied the variables.
+        check_perturbed(self)
+        self.sam.rho_at(self.optimizer)
         self.build_method_state()
         return super().make_train_function(force)
 
@@ -74,7 +77,8 @@ class Trainer(OwnFunctions, keras.Model):
         Raises:
             ValueError: If `state` lacks what the method stores.
         """
-        if self.sam.is_plain:
+        self._reach_step(data)
+        if self.sam.is_plain or not self.trainable_variables:
             return self._plain_step(state, data)
         if self.sam.method.has_state and not self._sam.variables:
             raise ValueError(
@@ -87,7 +91,7 @@ class Trainer(OwnFunctions, keras.Model):
         with self._scope(state):
             step = Step(self, batch, groups_of(self.sam.perturbation))
             result = step.run([*non_trainable, *metrics])
-            correction = scaled_correction(self.optimizer, result.correction)
+            correction = scaled_correction(self, result.correction)
         trainable, optimizer = self.optimizer.stateless_apply(
             optimizer, result.gradients, trainable
         )
@@ -102,6 +106,18 @@ class Trainer(OwnFunctions, keras.Model):
         with self._scope(state):
             logs = {**result.logs, **self.get_metrics_result()}
         return logs, state
+
+    def _call_train_step(self, data: Any) -> None:
+        trainable, non_trainable, optimizer, metrics = (
+            [variable.value for variable in variables]
+            for variables in (
+                self.trainable_variables,
+                self.non_trainable_variables,
+                self.optimizer.variables,
+                self.metrics_variables,
+            )
+        )
+        self.train_step((trainable, non_trainable, optimizer, metrics), data)
 
     def _plain_step(
         self, state: TrainState, data: Any

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_sam import backend
-from keras_sam.backend import keras_private
 from keras_sam.backend.tensorflow.autodiff import shadow_of
+from keras_sam.backend.tensorflow.building import outside_of_traces
 from keras_sam.backend.tensorflow.raw_variables import warn_of_raw_variables
 from keras_sam.engine import update
 from keras_sam.engine.step import Step
@@ -17,7 +17,7 @@ from keras_sam.trainers.tensorflow import compilation
 from keras_sam.trainers.tensorflow import replicas
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
-from keras_sam.validation import check_trainable
+from keras_sam.validation import is_weightless
 
 
 class Trainer(OwnFunctions, keras.Model):
@@ -31,7 +31,9 @@ class Trainer(OwnFunctions, keras.Model):
         if not self.sam.is_plain:
             warn_of_raw_variables(self)
             replicas.refuse(self)
-            self._build_before_tracing()
+            if self.built and self.trainable_variables:
+                with self.distribute_strategy.scope():
+                    self._make_variables()
         if force or self.train_function is None:
             is_whole = compilation.is_train_step_whole(self)
             with compilation.compiled_only_if(is_whole, self):
@@ -58,9 +60,9 @@ class Trainer(OwnFunctions, keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
-        if self.sam.is_plain:
+        self._reach_step(data)
+        if self.sam.is_plain or self._is_weightless(data):
             return replicas.logs(self, self._plain_step(data))
-        self._build(data)
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch, compiled=compilation.compiled(self))
         variables = step.state_variables
@@ -94,18 +96,25 @@ class Trainer(OwnFunctions, keras.Model):
             iterator, data_batch = None, replicas.local_batch(self, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
 
-    def _build_before_tracing(self) -> None:
-        """Make the variables that a trace would have to be repeated for."""
-        if self.built and self.trainable_variables:
-            with self.distribute_strategy.scope():
-                self.build_method_state()
-                backend.unlisted_state(self)
-                shadow = shadow_of(compilation.has_compiled_steps(self))
-                for variable in self.trainable_variables:
-                    shadow(variable)
-
-    def _build(self, data: Any) -> None:
-        keras_private.build(self, data)
-        check_trainable(self)
-        with tf.init_scope():
+    def _is_weightless(self, data: Any) -> bool:
+        """Return whether nothing is trainable; build what is missing."""
+        # Once for each `compile`, which makes a new metric of the loss.
+        made_for = backend.compile_config(self)
+        if self._sam.built_for is not made_for:
+            backend.build(self, data)
+            self._sam.built_for = made_for
+        if is_weightless(self):
+            return True
+        if not tf.executing_eagerly():
+            with outside_of_traces():
+                self._make_variables()
+        else:
             self.build_method_state()
+        return False
+
+    def _make_variables(self) -> None:
+        self.build_method_state()
+        backend.unlisted_state(self)
+        shadow = shadow_of(compilation.has_compiled_steps(self))
+        for variable in self.trainable_variables:
+            shadow(variable)

@@ -15,7 +15,7 @@ from keras_sam.trainers.own_functions import OwnFunctions
 from keras_sam.types import Batch
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.validation import check_trainable
+from keras_sam.validation import is_weightless
 
 
 class Trainer(OwnFunctions, keras.Model):
@@ -28,8 +28,7 @@ class Trainer(OwnFunctions, keras.Model):
         """Return what runs a step, once the model has been checked."""
         if not self.sam.is_plain:
             check_raw_parameters(self)
-            check_trainable(self)
-            self.build_method_state()
+            self._make_method_state()
         return super().make_train_function(force)
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -38,20 +37,31 @@ class Trainer(OwnFunctions, keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Return the logs of pass 1, after both passes and one update."""
-        if self.sam.is_plain:
+        self._reach_step(data)
+        if self.sam.is_plain or self._is_weightless(data):
             logs = super().train_step(data)
             tracker = self._sam.tracker
             return {**logs, tracker.name: tracker.result()}
         return self._sharp_step(data)
 
-    @torch.no_grad()
-    def _sharp_step(self, data: Any) -> dict[str, Tensor]:
+    def _is_weightless(self, data: Any) -> bool:
+        """Return whether nothing is trainable; build what is missing."""
         # Once for each `compile`, which makes a new metric of the loss.
         made_for = backend.compile_config(self)
         if self._sam.built_for is not made_for:
-            backend.build(self, data)
-            self.build_method_state()
+            with torch.no_grad():
+                backend.build(self, data)
+                self._make_method_state()
             self._sam.built_for = made_for
+        return self._sam.is_weightless
+
+    def _make_method_state(self) -> None:
+        self._sam.is_weightless = is_weightless(self)
+        if not self._sam.is_weightless:
+            self.build_method_state()
+
+    @torch.no_grad()
+    def _sharp_step(self, data: Any) -> dict[str, Tensor]:
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch)
         state = [backend.read(variable) for variable in step.state_variables]

@@ -60,6 +60,71 @@ def test_ragged_tensors_are_inputs():
     assert logs["sharpness"][0] > 0
 
 
+class TimesSparse(layers.Layer):
+    """Takes sparse tensors alone."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return tf.nn.softmax(tf.sparse.sparse_dense_matmul(x, self.kernel))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], 3))
+
+
+def takes_sparse(settings):
+    inputs = keras.Input((6,), sparse=True)
+    return models.functional(inputs, TimesSparse()(inputs), settings)
+
+
+def takes_ragged(settings):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = layers.Embedding(30, 3)
+            self.head = models.probabilities()
+
+        def call(self, x):
+            vectors = self.embedding(x.to_tensor())
+            return self.head(tf.reduce_mean(vectors, axis=1))
+
+    return models.adopt(Net(), settings)
+
+
+RAGGED = tf.ragged.constant([
+    [i % 30] * (1 + i % 5) for i in range(cases.NUM_EXAMPLES)
+])
+COMPOSITE = {
+    "sparse": (
+        takes_sparse,
+        tf.sparse.from_dense(np.maximum(cases.FEATURES, 0)),
+    ),
+    "ragged": (takes_ragged, RAGGED),
+}
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [{"rho": 0.0}, {}, {"num_microbatches": 3}, {"ascent_fraction": 0.5}],
+)
+@pytest.mark.parametrize("kind", COMPOSITE)
+def test_models_that_take_nothing_else_are_trained(kind, settings, run_eagerly):
+    build, x = COMPOSITE[kind]
+    model = build(settings)
+    model.compile(
+        "sgd",
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+        run_eagerly=run_eagerly,
+    )
+    data = tf.data.Dataset.from_tensor_slices((x, cases.CLASSES)).batch(8)
+    logs = model.fit(data, verbose=0).history
+    assert (logs["sharpness"][0] > 0) == (settings != {"rho": 0.0})
+
+
 def test_sharpness_on_data_without_end_is_refused_at_once():
     inputs = keras.Input((6,))
     model = models.functional(inputs, models.probabilities()(inputs), {})

@@ -7,7 +7,11 @@ from keras import layers
 from keras.optimizers.schedules import PiecewiseConstantDecay
 
 import keras_sam
+from keras_sam.engine.step import Step
+from tests import cases
+from tests import models
 from tests.engine.test_plain import Traced
+from tests.methods.table import NAMES
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,31 @@ def test_step_is_traced_once(settings, jit_compile):
     assert len(counts) == 12
     assert len(set(counts)) == 1
     assert counts[0] > 0
+
+
+@pytest.mark.parametrize("build", [models.dense, models.unbuilt_sequential])
+@pytest.mark.parametrize("method", NAMES)
+def test_what_a_step_writes_is_made_before_its_only_trace(
+    build, method, monkeypatch
+):
+    """Of method, optimizer, loss and metrics, and of the model itself."""
+    make, steps = Step.__init__, []
+
+    def counted(step, *args, **kwargs):
+        steps.append(step)
+        make(step, *args, **kwargs)
+
+    monkeypatch.setattr(Step, "__init__", counted)
+    model = build({"method": method})
+    model.compile(
+        "adam",
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    model.fit(cases.FEATURES, cases.CLASSES, batch_size=10, verbose=0)
+    assert len(steps) == 1
+    assert int(model.optimizer.iterations) == 2
 
 
 def test_ragged_last_batch_does_not_trace_again():
