@@ -148,18 +148,14 @@ class WarmupStableDecay(Schedule):
         decay_steps: int | None = None,
         final_rate: float = 0.0,
     ) -> None:
-        if not (0 <= peak_rate < math.inf and 0 <= final_rate < math.inf):
-            raise ValueError(
-                "`peak_rate` and `final_rate` must be finite and at least 0. "
-                f"Received: peak_rate={peak_rate}, final_rate={final_rate}"
-            )
-        self.peak_rate = float(peak_rate)
-        self.final_rate = float(final_rate)
-        self.total_steps = _positive_integer("total_steps", total_steps)
+        number, integer = validation.number, validation.integer
+        self.peak_rate = number("peak_rate", peak_rate, "[0, inf)")
+        self.final_rate = number("final_rate", final_rate, "[0, inf)")
+        self.total_steps = integer("total_steps", total_steps)
         if decay_steps is None:
             decay_steps = 3 * self.total_steps // 10
-        self.warmup_steps = _positive_integer("warmup_steps", warmup_steps, 0)
-        self.decay_steps = _positive_integer("decay_steps", decay_steps, 0)
+        self.warmup_steps = integer("warmup_steps", warmup_steps, least=0)
+        self.decay_steps = integer("decay_steps", decay_steps, least=0)
         self.decay_start = self.total_steps - self.decay_steps
         if self.warmup_steps > self.decay_start:
             raise ValueError(

@@ -149,7 +149,7 @@ def test_proportional_outside_a_step_says_so():
         ),
         (
             lambda: WarmupStableDecay(-0.1, 10),
-            "must be finite and at least 0. Received: peak_rate=-0.1",
+            r"`peak_rate` must be a number in \[0, inf\)\. Received: .*=-0.1",
         ),
         (
             lambda: ProportionalToLearningRate(0.1, 0.1, min_rho=0.2),
