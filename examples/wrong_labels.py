@@ -3,7 +3,7 @@ r"""Does SAM learn fewer wrong labels? All of CIFAR-10, 40 % labelled wrongly.
     python examples/wrong_labels.py --images FOLDER     # CIFAR-10 from strips
     python examples/wrong_labels.py                     # from TFDS
     python examples/wrong_labels.py --arms 'S*' --seeds 0
-    python examples/wrong_labels.py --report            # table and picture again
+    python examples/wrong_labels.py --report            # table and picture
     python examples/wrong_labels.py --smoke             # a few digits
 
 The label noise experiment of Foret et al. (2021), table 4, on all 50,000 images

@@ -219,7 +219,7 @@ def compiled(
     model = keras_sam.SAMModel.from_model(network, **experiment.sam)
     model.compile(
         keras.optimizers.SGD(
-            _learning_rate(experiment, num_steps),
+            learning_rate(experiment, num_steps),
             experiment.momentum,
             experiment.nesterov,
             weight_decay=None if is_in_loss else decay or None,
@@ -242,7 +242,8 @@ def compiled(
     return model
 
 
-def _learning_rate(experiment: Experiment, num_steps: int) -> Any:
+def learning_rate(experiment: Experiment, num_steps: int) -> Any:
+    """Return the learning rate of an experiment, or its schedule."""
     rate = experiment.learning_rate
     if experiment.stable:
         decay_steps = num_steps - round(experiment.stable * num_steps)
