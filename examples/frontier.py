@@ -46,6 +46,7 @@ from keras_sam.experiments import records
 from keras_sam.experiments import run
 from keras_sam.experiments import sources
 from keras_sam.experiments import tables
+from keras_sam.experiments.memory import keep_freed_memory
 from keras_sam.experiments.report import by_name
 from keras_sam.experiments.run import batches
 from keras_sam.experiments.run import compiled
@@ -258,6 +259,7 @@ def configured(experiment, arguments):
 
 def train(experiments, file):
     """Run what has no record yet."""
+    keep_freed_memory()
     command = shlex.join(["python", *sys.argv])
     for experiment in track(experiments, "Training"):
         run(experiment, Path("runs"), command, verbose=0, file=file)

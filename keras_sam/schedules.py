@@ -1,4 +1,4 @@
-"""Schedules of rho that Keras lacks.
+"""Schedules of rho, and one of the learning rate, that Keras lacks.
 
 Each is a `keras.optimizers.schedules.LearningRateSchedule`, so any of them can
 be given to anything that takes one, and any schedule of Keras can be given as
@@ -82,6 +82,15 @@ class Periodic(Schedule):
 class LatePhase(Schedule):
     """0 up to a step, `rho` from that step on.
 
+    With `WarmupStableDecay` for the learning rate and `start` at the step at
+    which its decay begins, SAM takes the decay, where it decides which minimum
+    is found, and the stable phase costs what plain training costs:
+
+    ```python
+    rate = WarmupStableDecay(0.1, steps, warmup_steps=500, decay_steps=3000)
+    rho = LatePhase(rate.decay_start, 0.1)
+    ```
+
     Args:
         start: Integer >= 0, the first step with `rho`.
         rho: Number >= 0 or schedule.
@@ -100,6 +109,77 @@ class LatePhase(Schedule):
 
     def get_config(self) -> dict[str, Any]:
         return {"start": self.start, "rho": _serialized(self.rho)}
+
+
+@keras.saving.register_keras_serializable(package="keras_sam")
+class WarmupStableDecay(Schedule):
+    """A learning rate that rises, stays, and falls, each linearly.
+
+    `peak_rate * min(step / warmup_steps, 1, (total_steps - step) /
+    decay_steps)`, and `final_rate` in place of 0 at the end: it is 0 at step
+    0 of a warm-up, `peak_rate` from `warmup_steps` to `decay_start`, and
+    `final_rate` from `total_steps` on.
+
+    Args:
+        peak_rate: Number >= 0, the learning rate of the stable phase.
+        total_steps: Integer >= 1, the steps of all three phases.
+        warmup_steps: Integer >= 0. Defaults to 0, none.
+        decay_steps: Integer >= 0, at most `total_steps - warmup_steps`.
+            Defaults to 30 % of `total_steps`, rounded down.
+        final_rate: Number >= 0. Defaults to 0.
+
+    Attributes:
+        decay_start: The first step of the decay,
+            `total_steps - decay_steps`.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Reference:
+        [Hu et al., 2024](https://arxiv.org/abs/2404.06395), section 4.
+        Deviation: their decay is exponential; the linear one to 0 is that of
+        [Hägele et al., 2024](https://arxiv.org/abs/2405.18392).
+    """
+
+    def __init__(
+        self,
+        peak_rate: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        decay_steps: int | None = None,
+        final_rate: float = 0.0,
+    ) -> None:
+        number, integer = validation.number, validation.integer
+        self.peak_rate = number("peak_rate", peak_rate, "[0, inf)")
+        self.final_rate = number("final_rate", final_rate, "[0, inf)")
+        self.total_steps = integer("total_steps", total_steps)
+        if decay_steps is None:
+            decay_steps = 3 * self.total_steps // 10
+        self.warmup_steps = integer("warmup_steps", warmup_steps, least=0)
+        self.decay_steps = integer("decay_steps", decay_steps, least=0)
+        self.decay_start = self.total_steps - self.decay_steps
+        if self.warmup_steps > self.decay_start:
+            raise ValueError(
+                "`warmup_steps` and `decay_steps` must be at most "
+                "`total_steps` together. "
+                f"Received: warmup_steps={warmup_steps}, "
+                f"decay_steps={decay_steps}, total_steps={total_steps}"
+            )
+
+    def __call__(self, step: Tensor) -> Tensor:
+        # The difference is exact in integers; float32 holds those up to 2^24.
+        rise = _share(step, self.warmup_steps)
+        fall = _share(step - self.decay_start, self.decay_steps)
+        return self.peak_rate * rise + (self.final_rate - self.peak_rate) * fall
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "peak_rate": self.peak_rate,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": self.decay_steps,
+            "final_rate": self.final_rate,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -182,6 +262,14 @@ def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
         return rho(optimizer.iterations)
     finally:
         _optimizer.reset(token)
+
+
+def _share(step: Tensor, length: int) -> Tensor:
+    """Return how much of a phase is over, from 0 to 1."""
+    step = ops.cast(step, "float32")
+    if length == 0:
+        return ops.cast(step >= 0, "float32")
+    return ops.clip(step / length, 0.0, 1.0)
 
 
 def _at(rho: float | Schedule, step: Tensor) -> Tensor:

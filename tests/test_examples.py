@@ -80,6 +80,11 @@ LEAVES = {
     "custom_loop.py": ([], [], ["sharpness", "among the first ten"]),
     "multi_worker.py": ([], ["multi_worker.keras"], ["clean test accuracy"]),
     "write_a_method.py": ([], [], ["clean test accuracy", "PowerSAM"]),
+    "wrong_labels.py": (
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "records.jsonl"],
+        ["SGD", "SAM", "wrong labels learned"],
+    ),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],

@@ -13,6 +13,7 @@ from keras_sam.schedules import LatePhase
 from keras_sam.schedules import Periodic
 from keras_sam.schedules import ProportionalToLearningRate
 from keras_sam.schedules import Warmup
+from keras_sam.schedules import WarmupStableDecay
 from tests import frameworks
 from tests import marks
 from tests import small_network
@@ -38,6 +39,15 @@ RHO = 0.3
         (LatePhase(3, Periodic(2, 0.4)), [0, 0, 0, 0, 0.4, 0, 0.4]),
         (Warmup(2, PolynomialDecay(0.8, 8, 0.0)), [0, 0, 0, 0.25, 0.4, 0.3]),
         (LatePhase(1, PolynomialDecay(0.8, 8, 0.0)), [0, 0.7, 0.6]),
+        (
+            WarmupStableDecay(0.4, 8, 2, 4),
+            [0, 0.2, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1, 0, 0],
+        ),
+        (WarmupStableDecay(0.4, 10), 8 * [0.4] + [0.8 / 3, 0.4 / 3, 0, 0]),
+        (WarmupStableDecay(0.4, 3, 3, 0), [0, 0.4 / 3, 0.8 / 3, 0, 0]),
+        (WarmupStableDecay(0.4, 4, 0, 4, 0.2), [0.4, 0.35, 0.3, 0.25, 0.2]),
+        (WarmupStableDecay(0.4, 2, 0, 0, 0.8), [0.4, 0.4, 0.8, 0.8]),
+        (WarmupStableDecay(0, 2, 1, 1), [0, 0, 0]),
     ],
 )
 def test_schedule_has_these_values(schedule, values):
@@ -49,6 +59,13 @@ def test_schedule_has_these_values(schedule, values):
 
 def counter(value):
     return keras.Variable(value, trainable=False, dtype="int32")
+
+
+def test_a_decay_late_in_a_long_run_keeps_its_steps():
+    # float32 holds integers up to 2^24 only.
+    schedule = WarmupStableDecay(0.4, 2**25 + 4, decay_steps=4)
+    found = [float(schedule(counter(2**25 + t))) for t in range(5)]
+    assert found == pytest.approx([0.4, 0.3, 0.2, 0.1, 0], abs=4 * 2**-24)
 
 
 def test_a_large_step_keeps_its_parity():
@@ -119,6 +136,22 @@ def test_proportional_outside_a_step_says_so():
         (lambda: LatePhase(-1, 0.1), "`start` must be an integer >= 0.*=-1"),
         (lambda: LatePhase(1, None), "`rho` must be a number in .*rho=None"),
         (
+            lambda: WarmupStableDecay(0.1, 10, 4, 7),
+            "at most `total_steps` together.*steps=4, decay_steps=7.*=10",
+        ),
+        (
+            lambda: WarmupStableDecay(0.1, 0),
+            "`total_steps` must be an integer >= 1.*total_steps=0",
+        ),
+        (
+            lambda: WarmupStableDecay(0.1, 9, decay_steps=-1),
+            "`decay_steps` must be an integer >= 0.*decay_steps=-1",
+        ),
+        (
+            lambda: WarmupStableDecay(-0.1, 10),
+            r"`peak_rate` must be a number in \[0, inf\)\. Received: .*=-0.1",
+        ),
+        (
             lambda: ProportionalToLearningRate(0.1, 0.1, min_rho=0.2),
             "0 <= min_rho <= max_rho. Received: min_rho=0.2, max_rho=0.1",
         ),
@@ -142,8 +175,10 @@ def nested():
     return Warmup(2, Periodic(3, LatePhase(4, inner)))
 
 
-def test_configuration_makes_the_same_schedule():
-    schedule = nested()
+@pytest.mark.parametrize(
+    "schedule", [nested(), WarmupStableDecay(0.1, 100, 10, 20, 0.01)]
+)
+def test_configuration_makes_the_same_schedule(schedule):
     config = keras.saving.serialize_keras_object(schedule)
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy) == config

@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_sam
+from keras_sam.experiments.memory import keep_freed_memory
 
 tf.get_logger().setLevel("ERROR")
 
@@ -54,6 +55,7 @@ def main():
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
+    keep_freed_memory()
     strategies = {
         1: tf.distribute.get_strategy(),
         2: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),

@@ -33,6 +33,7 @@ from step_time import NETWORKS
 
 from keras_sam import sharpness
 from keras_sam.data import Batches
+from keras_sam.experiments.memory import keep_freed_memory
 
 
 def objective_of(network, jit_compile):
@@ -182,6 +183,7 @@ def main():
         args.models, args.rounds, args.products = ["mlp"], 2, [10]
         modes = (False,)
     if not args.memory_only:
+        keep_freed_memory()
         print_table(
             ["network", "mode", "gradient", "one product", "ratio", "traces"],
             (

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_sam.data import ImageBatches
 from keras_sam.experiments.augmentations import AUGMENTATIONS
+from keras_sam.experiments.memory import keep_freed_memory
 
 NAMES = ("none", "basic", "cutout", "auto_augment", "svhn", "imagenet")
 
@@ -40,6 +41,7 @@ def main():
     args = parser.parse_args()
     if args.smoke:
         args.batches, args.batch_size = 3, 8
+    keep_freed_memory()
 
     number = args.batches * args.batch_size
     generator = np.random.default_rng(0)

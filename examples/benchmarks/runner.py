@@ -31,6 +31,7 @@ import tensorflow as tf
 from keras_sam.experiments import logs
 from keras_sam.experiments import paper
 from keras_sam.experiments import sources
+from keras_sam.experiments.memory import keep_freed_memory
 from keras_sam.experiments.run import batches
 from keras_sam.experiments.run import compiled
 
@@ -73,6 +74,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--smoke", action="store_true", help="digits, short")
     arguments = parser.parse_args()
+    keep_freed_memory()
     source = ["source=digits", "augmentation=small_crop", "num_train=1024"]
     if arguments.folder and not arguments.smoke:
         source = [

@@ -57,6 +57,7 @@ from steppers import Stepper
 from steppers import make_peer
 
 import keras_sam
+from keras_sam.experiments.memory import keep_freed_memory
 
 NUM_MICROBATCHES = 8
 WAYS = {
@@ -301,6 +302,7 @@ def main():
     if args.memory_of:
         print_peak(*args.memory_of, args.smoke)
         return
+    keep_freed_memory()
     if args.smoke:
         args.models, args.modes = args.models[:1], [*MODES][:1]
         args.rounds, args.steps, args.repeats = 2, 2, 1

@@ -42,6 +42,32 @@ class ImageDataset:
             test=_choose(self.test, num_test),
         )
 
+    def held_out(self, number: int) -> "ImageDataset":
+        """Return a random split of the training images, always the same.
+
+        Args:
+            number: Integer, how many are for testing, fewer than there are.
+                The others are for training.
+
+        Returns:
+            `ImageDataset`, without the images for testing of this one.
+
+        Raises:
+            ValueError: If there are not so many.
+        """
+        images, labels = self.train
+        if not 1 <= number < len(labels):
+            raise ValueError(
+                f"Of {len(labels)} images some must remain to train on. "
+                f"Received: {number} to be held out"
+            )
+        order = np.random.default_rng(0).permutation(len(labels))
+        train, test = (
+            (images[rows], labels[rows])
+            for rows in (order[number:], order[:number])
+        )
+        return dataclasses.replace(self, train=train, test=test)
+
 
 def from_tfds(
     name: str,

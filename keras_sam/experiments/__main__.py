@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_sam.experiments import recipe
 from keras_sam.experiments import report
 from keras_sam.experiments.config import Experiment
+from keras_sam.experiments.memory import keep_freed_memory
 from keras_sam.experiments.paper import EXPERIMENTS
 from keras_sam.experiments.run import run
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [_configured(experiment, options) for experiment in chosen]
     except ValueError as error:
         parser.error(str(error))
+    keep_freed_memory()
     program = ["python", "-m", "keras_sam.experiments"]
     for experiment in chosen:
         if action == "show":

@@ -13,6 +13,8 @@ from keras_sam.experiments import augmentations
 from keras_sam.experiments import networks
 from keras_sam.experiments import sources
 from keras_sam.settings import Settings
+from keras_sam.validation import integer
+from keras_sam.validation import number
 
 STRATEGIES = ("none", "mirrored", "data_parallel")
 
@@ -42,6 +44,8 @@ class Experiment:
         num_train: How many training images, chosen at random but always the
             same; 0 for all.
         num_test: The same of the test images.
+        held_out: How many of these training images are tested on, in place of
+            the test images, and not trained on; 0 to test on the test images.
         image_size: Height and width that images are scaled to; 0 to leave
             them as they are.
         standardize: A key of `sources.STATISTICS`.
@@ -50,6 +54,9 @@ class Experiment:
         label_noise: Fraction of the training labels drawn at random.
         include_own: Whether they are drawn from all classes, the right one
             included, and not from the other classes alone.
+        watched: Of how many training images is looked at after each epoch
+            which of their right and of their wrong labels have been learned;
+            0 for none.
         bootstrap: Whether to train twice, the second time from scratch on the
             labels that the first network predicts.
         network: A key of `networks.NETWORKS`, or a name in
@@ -64,8 +71,12 @@ class Experiment:
         batch_size: Examples in a batch.
         learning_rate: At the start.
         cosine_decay: Whether the learning rate falls to 0 by a cosine.
+        stable: The fraction of training after which the learning rate falls
+            to 0 linearly instead; 0 for none.
         momentum: Of SGD.
         nesterov: Whether momentum is Nesterov's.
+        ema: Momentum of a moving average of the weights, which is what is
+            tested in the end; 0 for none.
         weight_decay: Lambda; `lambda / 2` times the squared norm of all
             trainable weights is part of the loss.
         decoupled: Whether weight decay is that of `keras.optimizers.SGD`
@@ -100,12 +111,14 @@ class Experiment:
     test_split: str = "test"
     num_train: int = 0
     num_test: int = 0
+    held_out: int = 0
     image_size: int = 0
     standardize: str = "own"
     augmentation: str = "basic"
     mixup: float = 0.0
     label_noise: float = 0.0
     include_own: bool = False
+    watched: int = 0
     bootstrap: bool = False
     network: str = "wide_resnet"
     depth: int = 0
@@ -116,8 +129,10 @@ class Experiment:
     batch_size: int = 256
     learning_rate: float = 0.1
     cosine_decay: bool = True
+    stable: float = 0.0
     momentum: float = 0.9
     nesterov: bool = True
+    ema: float = 0.0
     weight_decay: float = 5e-4
     decoupled: bool = False
     clipnorm: float = 5.0
@@ -139,15 +154,7 @@ class Experiment:
             _check_name(name, getattr(self, name), known)
         if not hasattr(keras.applications, self.network):
             _check_name("network", self.network, networks.NETWORKS)
-        for name, lowest in _LOWEST.items():
-            value = getattr(self, name)
-            if not lowest <= value < float("inf"):
-                raise ValueError(
-                    f"`{name}` must be finite and at least {lowest}. "
-                    f"Received: {name}={value}"
-                )
-        if not self.seeds:
-            raise ValueError("`seeds` must name at least one. Received: none")
+        self._check_numbers()
         if not all(1 <= epoch <= self.num_epochs for epoch in self.spectrum):
             raise ValueError(
                 f"`spectrum` must be epochs from 1 to {self.num_epochs}. "
@@ -156,6 +163,26 @@ class Experiment:
         for name in self.sam:
             _check_name("sam", name, SAM_ARGUMENTS)
         Settings(**self.sam)
+
+    def _check_numbers(self) -> None:
+        for names, least in _INTEGERS.items():
+            for name in names:
+                integer(name, getattr(self, name), least)
+        for names, interval in _INTERVALS.items():
+            for name in names:
+                number(name, getattr(self, name), interval)
+        if not self.seeds:
+            raise ValueError("`seeds` must name at least one. Received: none")
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(
+                "`seeds` must be integers from 0 to 2^32 - 1. "
+                f"Received: seeds={self.seeds}"
+            )
+        if self.watched and not self.label_noise:
+            raise ValueError(
+                "`watched` needs wrong labels to look at, so `label_noise`. "
+                f"Received: watched={self.watched}, label_noise=0"
+            )
 
     @property
     def name(self) -> str:
@@ -200,6 +227,8 @@ class Experiment:
             weights="random" if self.weights else "",
             num_train=8,
             num_test=8,
+            watched=min(self.watched, 8),
+            held_out=min(self.held_out, 2),
             image_size=min(self.image_size, 32),
             batch_size=8,
             epochs=1,
@@ -237,10 +266,17 @@ _TYPES = get_type_hints(Experiment)
 _NOT_DECISIVE = (
     *("folder", "workers", "seeds", "table", "paper_error", "hardware"),
 )
-_LOWEST = {
-    **dict.fromkeys(("epochs", "budget", "batch_size"), 1),
-    **dict.fromkeys(("num_train", "num_test", "image_size", "workers"), 0),
-    **dict.fromkeys(("mixup", "learning_rate", "weight_decay", "clipnorm"), 0),
+_INTEGERS = {
+    ("epochs", "budget", "batch_size"): 1,
+    (
+        *("num_train", "num_test", "held_out", "watched", "image_size"),
+        *("depth", "width", "workers"),
+    ): 0,
+}
+_INTERVALS = {
+    ("mixup", "learning_rate", "weight_decay", "clipnorm"): "[0, inf)",
+    ("label_noise", "momentum", "label_smoothing"): "[0, 1]",
+    ("ema", "stable"): "[0, 1)",
 }
 
 

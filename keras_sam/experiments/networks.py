@@ -49,6 +49,10 @@ _NOT_NORMALIZED = ((16, 2), (32, 2), (32, 1), (64, 2))
 
 NETWORKS: dict[str, tuple[Any, str, int, int]] = {
     "resnet": (CIFARResNet, "width", 8, 4),
+    "resnet_halved": (
+        partial(CIFARResNet, stem_strides=2, shortcut="B"),
+        *("width", 8, 4),
+    ),
     "wide_resnet": (WideResNet, "width", 10, 1),
     "shake_shake": (ShakeShake, "width", 8, 4),
     "pyramid_net": (PyramidNet, "widening", 11, 4),
@@ -60,7 +64,9 @@ NETWORKS: dict[str, tuple[Any, str, int, int]] = {
         *("", 0, 0),
     ),
 }
-"""A function, what it calls its width, and the least depth and width; no name
+"""`"resnet_halved"` works on images of half the size.
+
+A function, what it calls its width, and the least depth and width; no name
 for the width of a network that has one size only.
 """
 

@@ -26,12 +26,14 @@ of `examples/records`, where small networks reach a tenth of it.
 GROUPS = {
     "data": (
         *("source", "dataset", "folder", "train_split", "test_split"),
-        *("num_train", "num_test", "image_size", "standardize", "augmentation"),
-        *("mixup", "label_noise", "include_own", "bootstrap"),
+        *("num_train", "num_test", "held_out", "image_size", "standardize"),
+        *("augmentation", "mixup", "label_noise", "include_own", "watched"),
+        "bootstrap",
     ),
     "network": ("network", "depth", "width", "weights"),
     "SGD": (
-        *("learning_rate", "cosine_decay", "momentum", "nesterov"),
+        *("learning_rate", "cosine_decay", "stable", "momentum", "nesterov"),
+        "ema",
         *("weight_decay", "decoupled", "clipnorm", "label_smoothing"),
     ),
     "training": (

@@ -65,12 +65,15 @@ def finished(records: list[Record], experiment: Experiment) -> set[int]:
 def read(file: Path) -> list[Record]:
     """Return the records of a file, none if there is no file.
 
-    A line that was cut off when a run was killed is left out.
+    A line that was cut off when a run was killed is left out. A setting that
+    came after a record was written has its default.
     """
     if not file.exists():
         return []
     lines = file.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    defaults = Experiment(task="", variant="").settings()
+    return [r | {"settings": defaults | r["settings"]} for r in found]
 
 
 def append(file: Path, record: Record) -> None:

@@ -19,10 +19,13 @@ from keras_sam.experiments import networks
 from keras_sam.experiments import records
 from keras_sam.experiments import sources
 from keras_sam.experiments import spectrum
+from keras_sam.experiments import watching
 from keras_sam.experiments.augmentations import AUGMENTATIONS
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
+from keras_sam.experiments.watching import LabelLog
+from keras_sam.schedules import WarmupStableDecay
 
 
 def run(
@@ -100,6 +103,7 @@ class Run:
             "num_train": len(labels),
             "num_test": len(self.dataset.test[1]),
             "num_weights": model.count_params(),
+            **watching.read(history),
             **spectrum.read(self.run_dir, self.experiment.spectrum),
         }
 
@@ -157,6 +161,7 @@ class Run:
                 verbose=self.verbose,
                 callbacks=[
                     *self._spectrum_logs(labels),
+                    *self._label_logs(labels),
                     *logs.callbacks(self.run_dir),
                 ],
             )
@@ -171,6 +176,16 @@ class Run:
         x = standardized(images[:1000], statistics)
         y = _one_hot(self.dataset, labels[:1000])
         return [spectrum.SpectrumLog(self.run_dir, epochs, x, y)]
+
+    def _label_logs(self, labels: Any) -> list[keras.callbacks.Callback]:
+        number = self.experiment.watched
+        if not number:
+            return []
+        images, right = self.dataset.train
+        rows = np.random.default_rng(0).permutation(len(right))[:number]
+        statistics = sources.statistics(self.experiment.standardize, images)
+        x = standardized(images[rows], statistics)
+        return [LabelLog(x, labels[rows], right[rows])]
 
     def _test_errors(self, model: keras.Model) -> tuple[float, float]:
         """Return the errors on the test images in per cent, top 1 and top 5."""
@@ -201,17 +216,16 @@ def compiled(
     penalty = keras.regularizers.L2(decay / 2) if is_in_loss else None
     for variable in network.trainable_variables:
         variable.regularizer = penalty
-    rate: Any = experiment.learning_rate
-    if experiment.cosine_decay:
-        rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
     model = keras_sam.SAMModel.from_model(network, **experiment.sam)
     model.compile(
         keras.optimizers.SGD(
-            rate,
+            learning_rate(experiment, num_steps),
             experiment.momentum,
             experiment.nesterov,
             weight_decay=None if is_in_loss else decay or None,
             global_clipnorm=experiment.clipnorm or None,
+            use_ema=experiment.ema > 0,
+            ema_momentum=experiment.ema,
         ),
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=experiment.label_smoothing
@@ -226,6 +240,17 @@ def compiled(
         run_eagerly=experiment.eager,
     )
     return model
+
+
+def learning_rate(experiment: Experiment, num_steps: int) -> Any:
+    """Return the learning rate of an experiment, or its schedule."""
+    rate = experiment.learning_rate
+    if experiment.stable:
+        decay_steps = num_steps - round(experiment.stable * num_steps)
+        return WarmupStableDecay(rate, num_steps, decay_steps=decay_steps)
+    if experiment.cosine_decay:
+        return keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    return rate
 
 
 def batches(

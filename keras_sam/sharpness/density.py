@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 from typing import Any
 
 import keras
@@ -40,12 +41,12 @@ class SpectralDensity(CurvatureResult):
 
     measure = "spectral_density"
 
-    grid: np.ndarray
-    density: np.ndarray
-    standard_error: np.ndarray
+    grid: Annotated[np.ndarray, ("num_points",)]
+    density: Annotated[np.ndarray, ("num_points",)]
+    standard_error: Annotated[np.ndarray, ("num_points",)]
     width: float
-    ritz_values: np.ndarray
-    ritz_weights: np.ndarray
+    ritz_values: Annotated[np.ndarray, ("num_probes", "steps")]
+    ritz_weights: Annotated[np.ndarray, ("num_probes", "steps")]
 
     @property
     def negative_share(self) -> float:

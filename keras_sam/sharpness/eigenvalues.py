@@ -1,6 +1,7 @@
 """The outermost eigenvalues of the Hessian."""
 
 import dataclasses
+from typing import Annotated
 from typing import Any
 
 import keras
@@ -30,9 +31,9 @@ class HessianEigenvalues(CurvatureResult):
 
     measure = "hessian_eigenvalues"
 
-    eigenvalues: np.ndarray
-    residuals: np.ndarray
-    converged: np.ndarray
+    eigenvalues: Annotated[np.ndarray, ("k",)]
+    residuals: Annotated[np.ndarray, ("k",)]
+    converged: Annotated[np.ndarray, ("k",)]
     num_products: int
 
     @property

@@ -1,6 +1,7 @@
 """The loss along a line through the weights."""
 
 import dataclasses
+from typing import Annotated
 from typing import Any
 
 import keras
@@ -29,8 +30,8 @@ class LossLine(Result):
 
     measure = "loss_line"
 
-    positions: np.ndarray
-    losses: np.ndarray
+    positions: Annotated[np.ndarray, ("num_points",)]
+    losses: Annotated[np.ndarray, ("num_points",)]
     direction: str
     length: float
 

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 from typing import ClassVar
+from typing import get_type_hints
 
 import numpy as np
 
 from keras_sam import plots
 
+_NUMBERS = ("fi", "numbers")
 _KINDS: dict[str, type["Result"]] = {}
 
 
@@ -101,22 +103,93 @@ def load(path: str | os.PathLike[str]) -> Any:
     5.250
 
     Raises:
-        ValueError: If the file holds no result.
+        ValueError: If the file holds no result, or a field of it is of another
+            type or shape.
     """
-    content = json.loads(Path(path).read_text())
+    try:
+        content = json.loads(Path(path).read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"`path` must be a saved result. Received: path={path!r}, which is "
+            f"not JSON: {error}"
+        ) from error
     name = content.pop("result", None) if isinstance(content, dict) else None
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(
             f"`path` must be a saved result. Received: path={path!r}, with "
             f"result={name!r}"
         )
-    fields: dict[str, Any] = {
-        key: np.array(value, "float64") if isinstance(value, list) else value
-        for key, value in content.items()
-    }
-    if isinstance(fields.get("converged"), np.ndarray):
-        fields["converged"] = fields["converged"].astype(bool)
-    return _KINDS[name](**fields)
+    kind = _KINDS[name]
+    try:
+        return kind(**_checked_fields(kind, content))
+    except ValueError as error:
+        raise ValueError(f"{error}, in path={path!r}") from error
+
+
+def _checked_fields(kind: type[Result], content: Any) -> dict[str, Any]:
+    """Return the fields of a result as its class has them.
+
+    Of an array, the class names the sizes: integers, or names for sizes that
+    are equal.
+
+    Raises:
+        ValueError: If there are others, or of another type or shape.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    if set(names) != set(content):
+        raise ValueError(
+            f"A saved `{kind.__name__}` must have the fields {names}. "
+            f"Received: {[*content]}"
+        )
+    types = get_type_hints(kind)
+    declared = get_type_hints(kind, include_extras=True)
+    fields = dict(content)
+    sizes: dict[Any, int] = {}
+    for name in names:
+        shapes = getattr(declared[name], "__metadata__", ())
+        if shapes and content[name] is not None:
+            fields[name] = _array(name, content[name], shapes[0], sizes)
+        elif not _is_of(content[name], types[name]):
+            expected = getattr(types[name], "__name__", types[name])
+            raise ValueError(
+                f"`{name}` must be {expected}. "
+                f"Received: {name}={content[name]!r}"
+            )
+    return fields
+
+
+def _array(
+    name: str, value: Any, shape: tuple[str | int, ...], sizes: dict[Any, int]
+) -> np.ndarray:
+    """Return nested lists as an array; `sizes` has those known by name.
+
+    Raises:
+        ValueError: If they are none of this shape.
+    """
+    try:
+        array = np.array(value)
+    except ValueError:  # Lists of different lengths.
+        array = np.array(None)
+    expected = tuple(sizes.get(size, size) for size in shape)
+    fits = array.ndim == len(shape) and all(
+        found == size or (isinstance(size, str) and found > 0)
+        for size, found in zip(expected, array.shape)
+    )
+    kinds, what = ("b", "booleans") if name == "converged" else _NUMBERS
+    if not fits or array.dtype.kind not in kinds:
+        raise ValueError(
+            f"`{name}` must be {what} of shape {expected}. "
+            f"Received: {name}={value!r}"
+        )
+    sizes.update(zip(shape, array.shape))
+    return array if array.dtype == bool else array.astype("float64")
+
+
+def _is_of(value: Any, declared: Any) -> bool:
+    if declared is float:
+        declared = float | int
+    is_bool = isinstance(value, bool)
+    return isinstance(value, declared) and is_bool == (declared is bool)
 
 
 def common(objective: Any) -> dict[str, Any]:

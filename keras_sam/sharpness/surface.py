@@ -1,6 +1,7 @@
 """The loss on a plane through the weights."""
 
 import dataclasses
+from typing import Annotated
 from typing import Any
 
 import keras
@@ -38,13 +39,13 @@ class LossSurface(Result):
 
     measure = "loss_surface"
 
-    first: np.ndarray
-    second: np.ndarray
-    losses: np.ndarray
+    first: Annotated[np.ndarray, ("num_points",)]
+    second: Annotated[np.ndarray, ("num_points",)]
+    losses: Annotated[np.ndarray, ("num_points", "num_points")]
     directions: str
-    lengths: np.ndarray
-    path: np.ndarray | None = None
-    explained: np.ndarray | None = None
+    lengths: Annotated[np.ndarray, (2,)]
+    path: Annotated[np.ndarray | None, ("num_snapshots", 2)] = None
+    explained: Annotated[np.ndarray | None, (2,)] = None
 
     def __str__(self) -> str:
         lines = [

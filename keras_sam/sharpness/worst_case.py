@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 from typing import Any
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class WorstCaseSharpness(Result):
 
     sharpness: float
     one_step: float
-    per_batch: np.ndarray
+    per_batch: Annotated[np.ndarray, ("num_batches",)]
     rho: float
     norm: str
     adaptive: bool

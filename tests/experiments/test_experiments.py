@@ -25,6 +25,7 @@ from keras_sam.experiments.__main__ import main
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
 from keras_sam.experiments.run import compiled
+from keras_sam.experiments.watching import LabelLog
 from keras_sam.settings import Settings
 
 DIGITS = ("source=digits", "augmentation=small_crop", "batch_size=4")
@@ -56,7 +57,7 @@ def test_every_row_of_the_papers_tables_is_there_with_its_number():
     [
         ("rhoo=1", r"no setting `rhoo`\. It has task, .*, method, rho"),
         ("sam={}", r"no setting `sam`"),
-        ("rho=big", "`rho` must be a finite number.*rho='big'"),
+        ("rho=big", "`rho` must be a.* number.*rho='big'"),
         ("method=samm", "`method` must be .*'samm'"),
         ("num_microbatches=0", "`num_microbatches` must be an integer >= 1"),
         ("mixup=big", "`mixup` must be a number.*'mixup=big'"),
@@ -65,8 +66,18 @@ def test_every_row_of_the_papers_tables_is_there_with_its_number():
         ("seeds=1,b", "`seeds` must be integers with commas.*'seeds=1,b'"),
         ("seeds=1.5,2", "`seeds` must be integers with commas"),
         ("epochs=1.5", "`epochs` must be an integer"),
-        ("epochs=0", "`epochs` must be finite and at least 1"),
+        ("epochs=0", "`epochs` must be an integer >= 1"),
         ("bootstrap=maybe", "`bootstrap` must be `true` or `false`"),
+        ("momentum=5", r"`momentum` must be a number in \[0, 1\].*=5"),
+        ("label_noise=nan", r"`label_noise` must be a number in \[0, 1\]"),
+        ("label_smoothing=-1", "`label_smoothing` must be a number in"),
+        ("learning_rate=inf", r"`learning_rate` must be .* \[0, inf\)"),
+        ("stable=1", r"`stable` must be a number in \[0, 1\)"),
+        ("ema=1", r"`ema` must be a number in \[0, 1\)"),
+        ("seeds=-1", "`seeds` must be integers from 0 .*seeds=\\(-1,\\)"),
+        ("seeds=4294967296", "`seeds` must be integers from 0 to"),
+        ("depth=-1", "`depth` must be an integer >= 0"),
+        ("epochs=1e20", "`epochs` must be an integer"),
         ("network=vgg", "`network` must be one of .*\"wide_resnet\".*'vgg'"),
     ],
 )
@@ -271,6 +282,81 @@ def test_learning_rate_decays_or_stays():
         optimizer = compiled_network(*settings).optimizer
         optimizer.iterations.assign(10)
         assert float(optimizer.learning_rate) == pytest.approx(expected)
+
+
+def test_learning_rate_stays_and_falls_linearly_if_asked():
+    optimizer = compiled_network("stable=0.6", "ema=0.5").optimizer
+    found = []
+    for step in range(11):
+        optimizer.iterations.assign(step)
+        found.append(float(optimizer.learning_rate))
+    expected = [*7 * [0.1], 0.075, 0.05, 0.025, 0]
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
+def test_what_is_tested_is_the_moving_average_of_the_weights_if_asked(
+    tmp_path, monkeypatch
+):
+    experiment = tiny("label-noise-40/sam", "epochs=2", "ema=0.9")
+    tested = []
+    evaluate = keras.Model.evaluate
+
+    def remembered(model, *arguments, **options):
+        averages = model.optimizer._model_variables_moving_average
+        tested.append((model.trainable_variables, averages))
+        return evaluate(model, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, "evaluate", remembered)
+    run(experiment, tmp_path, verbose=0)
+    [(weights, averages)] = tested
+    for weight, average in zip(weights, averages):
+        np.testing.assert_array_equal(weight, average)
+
+
+def test_what_is_learned_of_right_and_wrong_labels_is_looked_at(tmp_path):
+    experiment = tiny("label-noise-40/sam", "epochs=2")
+    [without] = run(experiment, tmp_path / "without", verbose=0)
+    watched = experiment.with_settings(["watched=8"])
+    [record] = run(watched, tmp_path / "watched", verbose=0)
+    assert record["loss"] == without["loss"]
+    assert "right_labels_learned" not in without
+    # Five of eight are labelled rightly and three wrongly.
+    for name, number in (("right", 5), ("wrong", 3)):
+        shares = record[f"{name}_labels_learned"]
+        assert len(shares) == 2
+        for share in shares:
+            counted = share * number / 100
+            assert counted == pytest.approx(round(counted), abs=1e-3)
+
+
+def test_labels_learned_are_those_that_the_network_gives():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, inputs)
+    log = LabelLog(
+        np.eye(3, dtype="float32")[[0, 1, 2, 0, 2]],
+        labels=np.array([0, 1, 0, 1, 1]),
+        right=np.array([0, 0, 2, 0, 1]),
+    )
+    log.set_model(model)
+    logs = {}
+    log.on_epoch_end(0, logs)
+    # The first and the last are right, and the first is learned; of the three
+    # others the second is.
+    assert logs == {
+        "right_labels_learned": 50,
+        "wrong_labels_learned": pytest.approx(100 / 3),
+    }
+
+
+def test_images_held_out_are_tested_on_and_not_trained_on():
+    experiment = tiny("label-noise-40/sam", "num_train=20", "held_out=5")
+    whole = sources.load(experiment.with_settings(["held_out=0"]))
+    dataset = sources.load(experiment)
+    found = [*dataset.train[0], *dataset.test[0]]
+    assert [len(dataset.train[1]), len(dataset.test[1])] == [15, 5]
+    assert {x.tobytes() for x in found} == {x.tobytes() for x in whole.train[0]}
+    with pytest.raises(ValueError, match="Of 20 images some must remain"):
+        whole.held_out(20)
 
 
 def test_images_are_scaled_to_one_if_asked():

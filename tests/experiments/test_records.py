@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from keras_sam.experiments import EXPERIMENTS
+from keras_sam.experiments import Experiment
 from keras_sam.experiments import records
+from keras_sam.experiments.run import learning_rate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IN_ONE_ORDER = {"order": "the same in all epochs"}
@@ -73,6 +75,24 @@ def test_records_of_figure_3_are_those_of_its_settings(script):
         assert record["settings"] == expected | IN_ONE_ORDER
         epochs = [str(epoch) for epoch in entry.spectrum]
         assert list(record["eigenvalues"]) == epochs
+
+
+def test_late_sam_starts_where_the_rate_begins_to_fall(script):
+    [late] = [
+        a for a in script("wrong_labels").ARMS if a.variant == "SAM, late"
+    ]
+    num_steps = late.epochs * -(-50_000 // late.batch_size)
+    rate = learning_rate(late, num_steps)
+    assert late.sam["rho"].start == rate.decay_start == 4106
+
+
+def test_a_record_from_before_a_setting_has_its_default(tmp_path):
+    file = tmp_path / "records.jsonl"
+    settings = plain(Experiment(task="a", variant="b", ema=0.5))
+    del settings["stable"]
+    file.write_text(json.dumps({"seed": 0, "settings": settings}) + "\n")
+    [record] = records.read(file)
+    assert record["settings"] == {**settings, "stable": 0.0}
 
 
 def test_reports_print_the_figures_of_the_readme(script, capsys, tmp_path):

@@ -78,6 +78,25 @@ def test_network_is_trained_with_sharpness_and_saved(name, tmp_path):
     )
 
 
+def test_a_projected_and_halved_resnet_has_these_weights_and_positions():
+    model = networks.CIFARResNet(8, width=32, stem_strides=2, shortcut="B")
+    # Convolutions of 3 x 3 and 1 x 1, four numbers for each normalized channel,
+    # and the dense layer.
+    kernels = 9 * (3 * 32 + 2 * 32**2 + 32 * 64 + 64**2 + 64 * 128 + 128**2)
+    shortcuts = 32 * 64 + 64 * 128
+    normalization = 4 * (32 * 3 + 64 * 2 + 128 * 2)
+    expected = kernels + shortcuts + normalization + 129 * 10
+    assert model.count_params() == expected == 309_226
+    shapes = [layer.output.shape for layer in model.layers]
+    sizes = {shape[1] for shape in shapes[1:] if len(shape) == 4}
+    assert sizes == {16, 8, 4}
+
+
+def test_an_unknown_shortcut_is_refused():
+    with pytest.raises(ValueError, match=r"`shortcut` must be .*shortcut='C'"):
+        networks.CIFARResNet(8, shortcut="C")
+
+
 @pytest.mark.parametrize(
     ("make", "depth"),
     [

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import typing
 
 import keras
 import numpy as np
@@ -370,12 +371,98 @@ def test_result_prints_plots_and_comes_back_from_json(tmp_path):
     matplotlib.pyplot.close("all")
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"result": "LossCurve"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            b"{}",
+            b"[]",
+            b'{"result": "LossCurve"}',
+            b'{"result": ["LossLine"]}',
+        ),
+        *(b"", b'{"result": "Loss', b"\0\0", b"\xff\xfe"),
+    ],
+)
 def test_file_without_a_result_is_refused(content, tmp_path):
     path = tmp_path / "result.json"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(ValueError, match="must be a saved result"):
         sharpness.load(path)
+
+
+COMMON = {"num_examples": 20, "num_weights": 9, "training": False, "loss": 1}
+EIGENVALUES = {
+    "result": "HessianEigenvalues",
+    **COMMON,
+    "gauss_newton": False,
+    "eigenvalues": [2, 1.5],
+    "residuals": [0.0, 0.0],
+    "converged": [True, True],
+    "num_products": 4,
+}
+SURFACE = {
+    "result": "LossSurface",
+    **COMMON,
+    "first": [0, 1],
+    "second": [0, 1],
+    "losses": [[1, 2], [3, 4]],
+    "directions": "trajectory",
+    "lengths": [1, 1],
+    "path": [[0, 0], [1, 1], [2, 3]],
+    "explained": [0.5, 0.5],
+}
+
+
+@pytest.mark.parametrize("content", [EIGENVALUES, SURFACE])
+def test_result_with_whole_numbers_is_read_and_printed(content, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    assert "20 examples" in str(sharpness.load(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "value", "message"),
+    [
+        (EIGENVALUES, "eigenvalues", "big", r"numbers of shape \('k',\)"),
+        (EIGENVALUES, "eigenvalues", [], r"numbers of shape \('k',\)"),
+        (EIGENVALUES, "eigenvalues", [1, None], r"numbers of shape \('k',\)"),
+        (EIGENVALUES, "eigenvalues", None, "must be ndarray"),
+        (EIGENVALUES, "residuals", [0.0], r"numbers of shape \(2,\)"),
+        (EIGENVALUES, "residuals", [[0.0], [0.0]], r"numbers of shape \(2,\)"),
+        (EIGENVALUES, "converged", [1, 0], r"booleans of shape \(2,\)"),
+        (EIGENVALUES, "num_products", 4.5, "must be int"),
+        (EIGENVALUES, "training", 0, "must be bool"),
+        (EIGENVALUES, "loss", "1.0", "must be float"),
+        (EIGENVALUES, "loss", True, "must be float"),
+        (SURFACE, "losses", [[1, 2], [3]], r"numbers of shape \(2, 2\)"),
+        (SURFACE, "losses", [[1, 2]], r"numbers of shape \(2, 2\)"),
+        (SURFACE, "path", [[0, 0, 0]], r"shape \('num_snapshots', 2\)"),
+        (SURFACE, "directions", None, "must be str"),
+    ],
+)
+def test_saved_field_of_another_type_or_shape_is_refused(
+    content, field, value, message, tmp_path
+):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**content, field: value}))
+    found = rf"`{field}` .*{message}.*Received: {field}=.*result\.json"
+    with pytest.raises(ValueError, match=found):
+        sharpness.load(path)
+
+
+@pytest.mark.parametrize("fields", [{"loss": 1}, {**EIGENVALUES, "more": 1}])
+def test_saved_result_with_other_fields_is_refused(fields, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**fields, "result": "HessianEigenvalues"}))
+    with pytest.raises(ValueError, match=r"must have the fields.*result\.json"):
+        sharpness.load(path)
+
+
+def test_every_array_of_a_result_declares_its_shape():
+    for kind in sharpness.results._KINDS.values():
+        declared = typing.get_type_hints(kind, include_extras=True)
+        for hint in map(str, declared.values()):
+            assert ("ndarray" in hint) == ("Annotated" in hint)
 
 
 def test_several_radii_are_drawn_in_their_order():
