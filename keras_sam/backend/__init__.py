@@ -13,6 +13,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._get_metrics_result_or_logs` | `fit` keeps logs with an entry more |
 | `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
+| `Model._distribute_strategy` | a strategy of TensorFlow, or `None` |
 | `Model._compile_config` | tells one `compile` from another; set last |
 | `Variable._layout` | how a variable is laid out over devices |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
@@ -33,6 +34,7 @@ Private Keras names that this folder relies on, each covered by
 
 import keras
 
+from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
@@ -45,6 +47,7 @@ from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import write_unlisted
+from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
 from keras_sam.backend.keras_private import Functional
 from keras_sam.backend.keras_private import KerasSaveable

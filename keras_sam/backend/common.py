@@ -16,6 +16,11 @@ def as_tensor(value: Tensor) -> Tensor:
     return value
 
 
+def as_input(leaf: Any) -> Any:
+    """Return a part of a batch as a tensor; `None` stays."""
+    return None if leaf is None else keras.ops.convert_to_tensor(leaf)
+
+
 def densify(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return a sparse gradient as a tensor, duplicate rows summed.
 

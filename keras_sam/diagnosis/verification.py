@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -15,6 +14,7 @@ from keras_sam.engine.loss import state_variables
 from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
 from keras_sam.sam_model import SAMModel
+from keras_sam.sharpness.data import batches
 from keras_sam.types import Batch
 from keras_sam.types import Vector
 
@@ -81,7 +81,8 @@ def verify(
 
     Args:
         model: A compiled `SAMModel`.
-        x: Inputs of shape `(batch_size, ...)`, or a nest of them.
+        x: What `fit` takes as `x`: inputs of shape `(batch_size, ...)`, or a
+            nest of them; or what yields batches, the first of which is taken.
         y: Targets of shape `(batch_size, ...)`, or a nest of them.
         sample_weight: Weights of shape `(batch_size,)`, or `None`.
 
@@ -109,7 +110,7 @@ def verify(
 
 
 def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
-    """Return the batch as tensors; check the model and build what is missing.
+    """Return a batch as `fit` makes it; check and build the model.
 
     Args:
         model: Should be a compiled `SAMModel`.
@@ -125,13 +126,14 @@ def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
         ValueError: If `model` is not compiled.
     """
     _check(model)
-    data = keras.tree.map_structure(
-        lambda t: None if t is None else ops.convert_to_tensor(t),
-        (x, y, sample_weight),
-    )
-    backend.build(model, data)
+    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
+    backend.build(model, tuple(batch))
     model.build_method_state()
-    return Batch(*data)
+    return batch
+
+
+_ALL = 2**31 - 1
+"""A size of batches in which no array is cut."""
 
 
 def _check(model: Any) -> None:

@@ -12,6 +12,7 @@ from keras_sam.backend.tensorflow.autodiff import select
 from keras_sam.backend.tensorflow.autodiff import stored_values
 from keras_sam.backend.tensorflow.autodiff import sum_in_turn
 from keras_sam.backend.tensorflow.autodiff import unlisted_state
+from keras_sam.backend.tensorflow.inputs import as_input
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero
