@@ -6,6 +6,7 @@ inherits from both. It lives as long as the model.
 """
 
 import dataclasses
+import inspect
 from typing import Any
 
 import keras
@@ -79,14 +80,35 @@ def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
         [inputs], outputs = model.inputs, model.outputs
         outputs = outputs[0] if len(outputs) == 1 else outputs
         model = keras.Model(inputs, outputs, name=model.name)
-    base = type(model)
-    is_functional = base is backend.Functional
+    base = plain_class = type(model)
+    if base is keras.Sequential:
+        base = _acts_for(model, keras.Sequential)
     has_constructor = backend.has_functional_constructor(original_class(cls))
+    if base is backend.Functional and has_constructor:
+        plain_class = None
     adopted = view(model, cls)
-    plain_class = None if is_functional and has_constructor else base
     combine(adopted, base, settings, plain_class)
     model_state.start(adopted, settings)
     return adopted
+
+
+def _acts_for(model: Any, cls: type[keras.Model]) -> type[keras.Model]:
+    """Return a class of what `model` does as a `cls`, without being one.
+
+    `keras.models.clone_model` makes a plain `Sequential` of each instance of
+    that class, which takes plain steps and says nothing.
+    """
+
+    def read(name: str) -> property:
+        return property(lambda view: getattr(model, name))
+
+    namespace: dict[str, Any] = {"__doc__": cls.__doc__}
+    for name, value in vars(cls).items():
+        if isinstance(value, property):
+            namespace[name] = read(name)
+        elif inspect.isfunction(value) and not name.startswith("__"):
+            namespace[name] = staticmethod(getattr(model, name))
+    return type(cls.__name__, (keras.Model,), namespace)
 
 
 def combine(

@@ -211,7 +211,11 @@ class SAMModel(Trainer):
         """
         if batch_size is not None:
             check_batch_size(self, batch_size)
-        return super().fit(x, y, batch_size, *args, **kwargs)
+        # By name: the class of an adopted model may have another order.
+        bind = inspect.signature(keras.Model.fit).bind
+        named = bind(self, x, y, batch_size, *args).arguments
+        del named["self"]
+        return super().fit(**named, **kwargs)
 
     def train_on_batch(
         self,
@@ -234,9 +238,9 @@ class SAMModel(Trainer):
         Returns:
             The loss, or loss and metrics as a list or a dictionary.
         """
-        logs = super().train_on_batch(
-            x, y, sample_weight, class_weight, return_dict=True
-        )
+        given = {"sample_weight": sample_weight, "class_weight": class_weight}
+        given = {k: v for k, v in given.items() if v is not None}
+        logs = super().train_on_batch(x=x, y=y, return_dict=True, **given)
         if return_dict:
             return logs
         del logs[self._sam.tracker.name]
