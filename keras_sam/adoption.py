@@ -6,6 +6,7 @@ inherits from both. It lives as long as the model.
 """
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
@@ -81,13 +82,13 @@ def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
         outputs = outputs[0] if len(outputs) == 1 else outputs
         model = keras.Model(inputs, outputs, name=model.name)
     base = plain_class = type(model)
-    if base is keras.Sequential:
-        base = _acts_for(model, keras.Sequential)
+    if plain_class is keras.Sequential:
+        base = _acts_for(model, plain_class)
+    is_functional = base is backend.Functional
     has_constructor = backend.has_functional_constructor(original_class(cls))
-    if base is backend.Functional and has_constructor:
-        plain_class = None
+    is_remade = not (is_functional and has_constructor)
     adopted = view(model, cls)
-    combine(adopted, base, settings, plain_class)
+    combine(adopted, base, settings, plain_class if is_remade else None)
     model_state.start(adopted, settings)
     return adopted
 
@@ -139,9 +140,31 @@ def combine(
     }
     if issubclass(base, backend.Functional):
         namespace |= _cloning(original, settings)
+    if plain_class is not None:
+        namespace |= _saving(plain_class)
     combined = type(original.__name__, (original, base), namespace)
     backend.save_under_name_of(original, combined)
     model.__class__ = combined
+
+
+def _saving(plain_class: type[keras.Model]) -> dict[str, Any]:
+    """Return methods that save in formats which Keras does not know.
+
+    These files hold the plain model, since what reads them expects its class.
+    """
+
+    def of_plain_view(name: str) -> Any:
+        def save(self: Any, *args: Any, **kwargs: Any) -> Any:
+            plain = view(self, plain_class)
+            return getattr(plain, name)(*args, **kwargs)
+
+        return functools.wraps(getattr(plain_class, name))(save)
+
+    return {
+        name: of_plain_view(name)
+        for name in dir(plain_class)
+        if name.startswith("save_") and not hasattr(keras.Model, name)
+    }
 
 
 def _cloning(original: type[Any], settings: Settings) -> dict[str, Any]:

@@ -176,6 +176,20 @@ class SAMModel(Trainer):
         seen = seen_by(self.sam.method, len(weights), perturbed)
         self._sam.build([weights[i] for i in seen])
 
+    def get_state_tree(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return all variables by path; see `keras.Model.get_state_tree`."""
+        self._build_for_state()
+        return super().get_state_tree(*args, **kwargs)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Set all variables; see `keras.Model.set_state_tree`."""
+        self._build_for_state()
+        super().set_state_tree(state_tree)
+
+    def _build_for_state(self) -> None:
+        if self.built and self.trainable_variables:
+            self.build_method_state()
+
     @property
     def metrics_variables(self) -> list[keras.Variable]:
         """List of all metric variables, that of `sharpness` included."""
@@ -267,7 +281,8 @@ class SAMModel(Trainer):
     def __reduce__(self) -> Any:
         """Return what `pickle` needs, without this class, which has no name."""
         load, arguments = super().__reduce__()
-        return getattr(keras.Model, load.__name__), arguments
+        classes = adoption.original_class(type(self)), self._plain_class
+        return _unpickled, (load.__name__, classes, *arguments)
 
     @classmethod
     def from_config(
@@ -284,3 +299,15 @@ class SAMModel(Trainer):
         return super(SAMModel, original).from_config(
             config, custom_objects=custom_objects
         )
+
+
+def _unpickled(load: str, classes: Any, *arguments: Any) -> keras.Model:
+    """Return a model out of a pickle.
+
+    Args:
+        load: The method of `keras.Model` that reads it.
+        classes: Those that it is made of. To read them from the pickle, Python
+            has imported the modules that make them known to Keras.
+        *arguments: What Keras pickles.
+    """
+    return getattr(keras.Model, load)(*arguments)
