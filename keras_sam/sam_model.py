@@ -49,7 +49,10 @@ class SAMModel(Trainer):
         perturb: Which trainable variables are perturbed: `"all"`,
             `"no_norm_no_bias"`, `"norm_only"`, or a callable that takes a
             variable and returns a boolean. The norm is taken over these alone.
-            Defaults to `"all"`, as in the paper.
+            Normalization layers and biases are known by name; where there is
+            none, as in a `JaxLayer` with a list of parameters, biases are
+            guessed from their shape, which `verify` shows. Defaults to
+            `"all"`, as in the paper.
         perturbation: Under data parallelism, `"replica"`: each replica
             perturbs from its own shard, as in the paper; or `"global"`: one
             perturbation from the averaged gradient; or an integer k: one for

@@ -34,6 +34,9 @@ class Verification:
             perturbed variables. `nan` for a method with one pass.
         num_perturbed: How many of the trainable weights are perturbed.
         num_weights: How many trainable weights there are.
+        guessed_roles: What variables are taken for by their shape, by path,
+            where no name tells kernels from biases. `perturb` by role and
+            ASAM go by it.
     """
 
     rho: float
@@ -44,6 +47,7 @@ class Verification:
     angle: float
     num_perturbed: int
     num_weights: int
+    guessed_roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def rise(self) -> float:
@@ -68,6 +72,9 @@ class Verification:
             f"  {path:<{width}}  {size:.3g}"
             for path, size in self.relative_sizes.items()
         ]
+        if self.guessed_roles:
+            lines.append("roles guessed from shapes:")
+        lines += [f"  {path}: {r}" for path, r in self.guessed_roles.items()]
         return "\n".join(lines)
 
 
@@ -203,6 +210,7 @@ def _summary(
         angle=_angle(model, step, inspection),
         num_perturbed=sum(math.prod(weights[i].shape) for i in perturbed),
         num_weights=sum(math.prod(v.shape) for v in weights),
+        guessed_roles=roles.guessed(model),
     )
 
 
