@@ -40,6 +40,7 @@ from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
+from keras_sam.backend.common import kept_generators
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights

@@ -1,5 +1,6 @@
 """What backends share, and defaults that a backend may replace."""
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +82,11 @@ def perturbed_weights(
 def generator_variables() -> list[keras.Variable]:
     """Return the state of what random operations without a seed draw from."""
     return [keras_private.made_global_seed_variable()]
+
+
+def kept_generators() -> contextlib.AbstractContextManager[Any]:
+    """Return a context that leaves the framework's generators as they were."""
+    return contextlib.nullcontext()
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:

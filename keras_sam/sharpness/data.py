@@ -58,14 +58,10 @@ def batches(
         )
     else:
         data |= _finite(x, limit)
-    found = [
-        Batch(
-            *keras.utils.unpack_x_y_sample_weight(
-                keras.tree.map_structure(backend.as_input, batch)
-            )
-        )
-        for batch in backend.batches_of_evaluate(model, **data)
-    ]
+    with backend.kept_generators():
+        read = backend.batches_of_evaluate(model, **data)
+    read = keras.tree.map_structure(backend.as_input, read)
+    found = [Batch(*keras.utils.unpack_x_y_sample_weight(b)) for b in read]
     sizes = [_size(batch.x) for batch in found]
     if not sum(sizes):
         _refuse_empty(x)

@@ -186,10 +186,13 @@ def test_reading_data_leaves_the_model_as_it_is(steps):
     before = dict(vars(model))
     values = [v.numpy() for v in model.variables + model.metrics_variables]
     functions = model.train_function, model.test_function
+    generators = frameworks.generators()
     keras_sam.verify(model, data)
     sharpness.Objective(model, data)
     assert before == vars(model)
     assert functions == (model.train_function, model.test_function)
+    for one, other in zip(generators, frameworks.generators(), strict=True):
+        np.testing.assert_array_equal(one, other)
     after = [v.numpy() for v in model.variables + model.metrics_variables]
     for one, other in zip(values, after, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -10,6 +10,7 @@ from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
 from keras_sam.backend.torch.random import draw_purely
 from keras_sam.backend.torch.random import generator_variables
+from keras_sam.backend.torch.random import kept_generators
 from keras_sam.backend.torch.random import unlisted_state
 from keras_sam.backend.torch.vectors import add
 from keras_sam.backend.torch.vectors import dot
