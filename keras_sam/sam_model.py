@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_sam import adoption
 from keras_sam import backend
@@ -13,8 +15,13 @@ from keras_sam.engine import roles
 from keras_sam.engine.gradients import seen_by
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
+from keras_sam.settings import SettingsArguments
 from keras_sam.trainers import Trainer
 from keras_sam.validation import check_batch_size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+    from typing_extensions import Unpack
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -98,7 +105,7 @@ class SAMModel(Trainer):
     _plain_class: type[keras.Model] | None = None
     _given: frozenset[str] = frozenset()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "SAMModel":
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
         """Keep what the outermost constructor is given by name."""
         model = super().__new__(cls, *args, **kwargs)
         names = inspect.getfullargspec(cls.__init__).args[1:]
@@ -110,7 +117,7 @@ class SAMModel(Trainer):
         self,
         *args: Any,
         method: str | Method = "sam",
-        rho: Any = None,
+        rho: float | LearningRateSchedule | None = None,
         perturb: str | Callable[[keras.Variable], bool] = "all",
         perturbation: str | int = "replica",
         num_microbatches: int = 1,
@@ -134,7 +141,9 @@ class SAMModel(Trainer):
         model_state.start(self, settings)
 
     @classmethod
-    def from_model(cls, model: keras.Model, **settings: Any) -> "SAMModel":
+    def from_model(
+        cls, model: keras.Model, **settings: "Unpack[SettingsArguments]"
+    ) -> "Self":
         """Return a `SAMModel` that trains an existing model in place.
 
         The result is the same model, layers and weights seen as a `SAMModel`:
@@ -290,7 +299,7 @@ class SAMModel(Trainer):
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
-    ) -> "SAMModel":
+    ) -> "Self":
         """Return the model that `get_config` describes."""
         original = adoption.original_class(cls)
         if "wrapped_model" in config:

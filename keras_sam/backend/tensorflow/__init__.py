@@ -16,3 +16,22 @@ from keras_sam.backend.tensorflow.inputs import as_input
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero
+
+__all__ = [
+    "as_input",
+    "as_tensor",
+    "auxiliary_and_gradients",
+    "cond",
+    "densify",
+    "dot",
+    "filled_like",
+    "mean_over_replicas",
+    "num_replicas",
+    "perturbed_weights",
+    "scale_lazily",
+    "scale_or_zero",
+    "select",
+    "stored_values",
+    "sum_in_turn",
+    "unlisted_state",
+]

@@ -18,3 +18,24 @@ from keras_sam.backend.torch.vectors import scale
 from keras_sam.backend.torch.vectors import scale_lazily
 from keras_sam.backend.torch.vectors import scale_or_zero
 from keras_sam.backend.torch.vectors import subtract
+
+__all__ = [
+    "add",
+    "as_tensor",
+    "auxiliary_and_gradients",
+    "cond",
+    "densify",
+    "dot",
+    "draw_purely",
+    "filled_like",
+    "generator_variables",
+    "kept_generators",
+    "perturbed_weights",
+    "scale",
+    "scale_lazily",
+    "scale_or_zero",
+    "select",
+    "stored_values",
+    "subtract",
+    "unlisted_state",
+]
