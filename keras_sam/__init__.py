@@ -16,3 +16,20 @@ from keras_sam.diagnosis.verification import verify
 from keras_sam.sam_model import SAMModel
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "RhoSuggestion",
+    "SAMModel",
+    "SharpnessAwareGradients",
+    "Verification",
+    "callbacks",
+    "data",
+    "methods",
+    "networks",
+    "plots",
+    "schedules",
+    "sharpness",
+    "sharpness_aware_gradients",
+    "suggest_rho",
+    "verify",
+]

@@ -6,6 +6,8 @@ inherits from both. It lives as long as the model.
 """
 
 import dataclasses
+import functools
+import inspect
 from typing import Any
 
 import keras
@@ -90,14 +92,35 @@ def functional(model: keras.Model) -> keras.Model:
 
 def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
     """Return an existing model as a `cls` with settings of its own."""
-    base = type(model)
+    base = plain_class = type(model)
+    if plain_class is keras.Sequential:
+        base = _acts_for(model, plain_class)
     is_functional = base is backend.Functional
     has_constructor = backend.has_functional_constructor(original_class(cls))
+    is_remade = not (is_functional and has_constructor)
     adopted = view(model, cls)
-    plain_class = None if is_functional and has_constructor else base
-    combine(adopted, base, settings, plain_class)
+    combine(adopted, base, settings, plain_class if is_remade else None)
     model_state.start(adopted, settings)
     return adopted
+
+
+def _acts_for(model: Any, cls: type[keras.Model]) -> type[keras.Model]:
+    """Return a class of what `model` does as a `cls`, without being one.
+
+    `keras.models.clone_model` makes a plain `Sequential` of each instance of
+    that class, which takes plain steps and says nothing.
+    """
+
+    def read(name: str) -> property:
+        return property(lambda view: getattr(model, name))
+
+    namespace: dict[str, Any] = {"__doc__": cls.__doc__}
+    for name, value in vars(cls).items():
+        if isinstance(value, property):
+            namespace[name] = read(name)
+        elif inspect.isfunction(value) and not name.startswith("__"):
+            namespace[name] = staticmethod(getattr(model, name))
+    return type(cls.__name__, (keras.Model,), namespace)
 
 
 def combine(
@@ -128,9 +151,31 @@ def combine(
     }
     if issubclass(base, backend.Functional):
         namespace |= _cloning(original, settings)
+    if plain_class is not None:
+        namespace |= _saving(plain_class)
     combined = type(original.__name__, (original, base), namespace)
     backend.save_under_name_of(original, combined)
     model.__class__ = combined
+
+
+def _saving(plain_class: type[keras.Model]) -> dict[str, Any]:
+    """Return methods that save in formats which Keras does not know.
+
+    These files hold the plain model, since what reads them expects its class.
+    """
+
+    def of_plain_view(name: str) -> Any:
+        def save(self: Any, *args: Any, **kwargs: Any) -> Any:
+            plain = view(self, plain_class)
+            return getattr(plain, name)(*args, **kwargs)
+
+        return functools.wraps(getattr(plain_class, name))(save)
+
+    return {
+        name: of_plain_view(name)
+        for name in dir(plain_class)
+        if name.startswith("save_") and not hasattr(keras.Model, name)
+    }
 
 
 def _cloning(original: type[Any], settings: Settings) -> dict[str, Any]:

@@ -92,19 +92,26 @@ class SAMState:
 def _variable(
     name: str, value: Any, weight: keras.Variable | None = None
 ) -> keras.Variable:
-    """Return a variable, laid out over devices as a weight is."""
+    """Return a variable, laid out over devices as a weight is.
+
+    As the optimizer's, it is named after its weight: a state tree has no two
+    variables of one path.
+    """
     value = keras.ops.convert_to_numpy(value)
     layout = None
+    if weight is not None:
+        name = f"{weight.path}_{name}".replace("/", "_")
     if weight is not None and keras.distribution.distribution() is not None:
         layout = backend.layout(weight)
-    return keras.Variable(
-        lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
-        shape=value.shape,
-        dtype=value.dtype.name,
-        trainable=False,
-        name=name,
-        **({} if layout is None else {"layout": layout}),
-    )
+    with keras.name_scope("method_state"):
+        return keras.Variable(
+            lambda shape, dtype: keras.ops.convert_to_tensor(value, dtype),
+            shape=value.shape,
+            dtype=value.dtype.name,
+            trainable=False,
+            name=name,
+            **({} if layout is None else {"layout": layout}),
+        )
 
 
 class SavedState(KerasSaveable):

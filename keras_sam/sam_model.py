@@ -3,9 +3,11 @@
 import copy
 import inspect
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_sam import adoption
 from keras_sam import backend
@@ -14,8 +16,13 @@ from keras_sam.engine import roles
 from keras_sam.engine.gradients import seen_by
 from keras_sam.methods.base import Method
 from keras_sam.settings import Settings
+from keras_sam.settings import SettingsArguments
 from keras_sam.trainers import Trainer
 from keras_sam.validation import check_batch_size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+    from typing_extensions import Unpack
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -50,7 +57,10 @@ class SAMModel(Trainer):
         perturb: Which trainable variables are perturbed: `"all"`,
             `"no_norm_no_bias"`, `"norm_only"`, or a callable that takes a
             variable and returns a boolean. The norm is taken over these alone.
-            Defaults to `"all"`, as in the paper.
+            Normalization layers and biases are known by name; where there is
+            none, as in a `JaxLayer` with a list of parameters, biases are
+            guessed from their shape, which `verify` shows. Defaults to
+            `"all"`, as in the paper.
         perturbation: Under data parallelism, `"replica"`: each replica
             perturbs from its own shard, as in the paper; or `"global"`: one
             perturbation from the averaged gradient; or an integer k: one for
@@ -96,7 +106,7 @@ class SAMModel(Trainer):
     _plain_class: type[keras.Model] | None = None
     _given: frozenset[str] = frozenset()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "SAMModel":
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
         """Keep what the outermost constructor is given by name."""
         model = super().__new__(cls, *args, **kwargs)
         names = inspect.getfullargspec(cls.__init__).args[1:]
@@ -108,7 +118,7 @@ class SAMModel(Trainer):
         self,
         *args: Any,
         method: str | Method = "sam",
-        rho: Any = None,
+        rho: float | LearningRateSchedule | None = None,
         perturb: str | Callable[[keras.Variable], bool] = "all",
         perturbation: str | int = "replica",
         num_microbatches: int = 1,
@@ -132,7 +142,9 @@ class SAMModel(Trainer):
         model_state.start(self, settings)
 
     @classmethod
-    def from_model(cls, model: keras.Model, **settings: Any) -> "SAMModel":
+    def from_model(
+        cls, model: keras.Model, **settings: "Unpack[SettingsArguments]"
+    ) -> "Self":
         """Return a `SAMModel` that trains an existing model in place.
 
         The result is the same model, layers and weights seen as a `SAMModel`:
@@ -207,6 +219,20 @@ class SAMModel(Trainer):
                 variable.assign(value)
             raise
 
+    def get_state_tree(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return all variables by path; see `keras.Model.get_state_tree`."""
+        self._build_for_state()
+        return super().get_state_tree(*args, **kwargs)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Set all variables; see `keras.Model.set_state_tree`."""
+        self._build_for_state()
+        super().set_state_tree(state_tree)
+
+    def _build_for_state(self) -> None:
+        if self.built and self.trainable_variables:
+            self.build_method_state()
+
     @property
     def metrics_variables(self) -> list[keras.Variable]:
         """List of all metric variables, that of `sharpness` included."""
@@ -242,7 +268,11 @@ class SAMModel(Trainer):
         """
         if batch_size is not None:
             check_batch_size(self, batch_size)
-        return super().fit(x, y, batch_size, *args, **kwargs)
+        # By name: the class of an adopted model may have another order.
+        bind = inspect.signature(keras.Model.fit).bind
+        named = bind(self, x, y, batch_size, *args).arguments
+        del named["self"]
+        return super().fit(**named, **kwargs)
 
     def train_on_batch(
         self,
@@ -265,9 +295,9 @@ class SAMModel(Trainer):
         Returns:
             The loss, or loss and metrics as a list or a dictionary.
         """
-        logs = super().train_on_batch(
-            x, y, sample_weight, class_weight, return_dict=True
-        )
+        given = {"sample_weight": sample_weight, "class_weight": class_weight}
+        given = {k: v for k, v in given.items() if v is not None}
+        logs = super().train_on_batch(x=x, y=y, return_dict=True, **given)
         if return_dict:
             return logs
         logs.pop(self._sam.tracker.name, None)  # Not in a step of one's own.
@@ -294,12 +324,13 @@ class SAMModel(Trainer):
     def __reduce__(self) -> Any:
         """Return what `pickle` needs, without this class, which has no name."""
         load, arguments = super().__reduce__()
-        return getattr(keras.Model, load.__name__), arguments
+        classes = adoption.original_class(type(self)), self._plain_class
+        return _unpickled, (load.__name__, classes, *arguments)
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
-    ) -> "SAMModel":
+    ) -> "Self":
         """Return the model that `get_config` describes."""
         original = adoption.original_class(cls)
         if "wrapped_model" in config:
@@ -312,3 +343,15 @@ class SAMModel(Trainer):
         return super(SAMModel, original).from_config(
             config, custom_objects=custom_objects
         )
+
+
+def _unpickled(load: str, classes: Any, *arguments: Any) -> keras.Model:
+    """Return a model out of a pickle.
+
+    Args:
+        load: The method of `keras.Model` that reads it.
+        classes: Those that it is made of. To read them from the pickle, Python
+            has imported the modules that make them known to Keras.
+        *arguments: What Keras pickles.
+    """
+    return getattr(keras.Model, load)(*arguments)

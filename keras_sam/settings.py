@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from typing import TypedDict
 
 import keras
 
@@ -13,6 +14,17 @@ from keras_sam.engine import roles
 from keras_sam.types import Tensor
 
 _PERTURBATIONS = ("replica", "global")
+
+
+class SettingsArguments(TypedDict, total=False):
+    """The same arguments where they are passed on by name."""
+
+    method: str | methods.Method
+    rho: float | keras.optimizers.schedules.LearningRateSchedule | None
+    perturb: str | Callable[[keras.Variable], bool]
+    perturbation: str | int
+    num_microbatches: int
+    ascent_fraction: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

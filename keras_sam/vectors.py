@@ -16,6 +16,22 @@ from keras_sam.backend import subtract
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 
+__all__ = [
+    "add",
+    "dot",
+    "interpolate",
+    "multiply",
+    "norm",
+    "orthogonal",
+    "projection_coefficient",
+    "scale",
+    "scale_lazily",
+    "scale_or_zero",
+    "subtract",
+    "with_norm",
+    "with_norm_lazily",
+]
+
 
 def interpolate(share: Tensor, first: Vector, second: Vector) -> Vector:
     """Return `share * first + (1 - share) * second`, in `first`'s dtypes."""

@@ -57,8 +57,9 @@ def test_the_model_itself_is_trained(kind):
 def test_the_sharp_view_is_an_instance_of_what_the_model_is(kind):
     plain = PLAIN[kind]()
     sharp = keras_sam.SAMModel.from_model(plain)
-    if kind != "sequential":  # Becomes the functional model of its layers.
+    if "sequential" not in kind:  # Keras makes plain clones of those.
         assert isinstance(sharp, type(plain))
+    if kind != "sequential":  # Becomes the functional model of its layers.
         assert [layer.name for layer in sharp.layers] == [
             layer.name for layer in plain.layers
         ]
@@ -153,3 +154,67 @@ def test_files_of_the_model_load_where_keras_sam_is_not_installed(tmp_path):
         np.testing.assert_array_equal(
             np.load(tmp_path / f"{kind}.npy"), predictions
         )
+
+
+class Scaled(keras.Model):
+    """Prepares its data, with an order of arguments of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, x):
+        return self.dense(x)
+
+    def fit(self, x, y, batch_size=None, sample_weight=None, **options):
+        options |= {"batch_size": batch_size, "sample_weight": sample_weight}
+        return super().fit(x / 10, y, **options)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, **options):
+        return super().train_on_batch(
+            x / 10, y, sample_weight=sample_weight, **options
+        )
+
+
+def test_arguments_may_have_another_order_in_the_class_of_the_model():
+    weights = np.ones(len(X), "float32")
+    sharp = compiled(keras_sam.SAMModel.from_model(Scaled(), rho=0.1))
+    history = sharp.fit(X, Y, 8, 2, 0).history
+    assert len(history["loss"]) == 2
+    loss = sharp.train_on_batch(X, Y, weights)
+    assert loss != sharp.train_on_batch(X, Y)
+    with pytest.raises(TypeError, match="too many positional"):
+        sharp.fit(X, Y, *[None] * 20)
+    with pytest.raises(TypeError, match=r"multiple values .*'epochs'"):
+        sharp.fit(X, Y, 8, 2, epochs=2)
+
+
+def test_a_sequential_model_without_a_shape_does_what_it_does():
+    plain = models.unbuilt_sequential(None)
+    sharp = keras_sam.SAMModel.from_model(plain)
+    sharp.add(keras.layers.Dense(2, name="more"))
+    assert plain.layers[-1] is sharp.pop()
+    assert not hasattr(sharp, "inputs")
+    sharp(X)
+    assert len(sharp.inputs) == 1
+    assert sharp.output_shape == plain.output_shape == (len(X), 3)
+    assert sharp.input_dtype == plain.input_dtype
+    assert sharp.count_params() == plain.count_params() > 0
+
+
+class Published(Scaled):
+    """Writes a format of its own."""
+
+    def save_to_text(self, path):
+        config = keras.saving.serialize_keras_object(self)
+        path.write_text(json.dumps(config))
+
+
+def test_formats_that_keras_does_not_know_hold_the_plain_model(tmp_path):
+    plain = Published()
+    sharp = keras_sam.SAMModel.from_model(plain)
+    for model, name in (plain, "plain"), (sharp, "sharp"):
+        model.save_to_text(tmp_path / name)
+    written = [(tmp_path / name).read_text() for name in ("plain", "sharp")]
+    assert written[0] == written[1]
+    assert json.loads(written[1])["class_name"] == "Published"

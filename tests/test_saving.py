@@ -12,6 +12,8 @@ from tests import cases
 from tests import frameworks
 from tests import models
 from tests import training
+from tests.methods import table
+from tests.running import printed_by
 
 X, Y = cases.FEATURES, cases.CLASSES
 
@@ -155,7 +157,8 @@ def test_an_unbuilt_sequential_comes_back_as_it_was(settings, tmp_path):
     for _ in range(2):
         model.save(tmp_path / "model.keras")
         loaded = keras.models.load_model(tmp_path / "model.keras")
-        assert isinstance(loaded, keras.Sequential)
+        config = loaded.get_config()["wrapped_model"]
+        assert config["class_name"] == "Sequential"
         assert list(map(type, loaded.layers)) == list(map(type, model.layers))
         assert_same_predictions(loaded, model)
         assert_same_settings(loaded, model)
@@ -163,6 +166,27 @@ def test_an_unbuilt_sequential_comes_back_as_it_was(settings, tmp_path):
     loaded.pop()
     loaded.add(keras.layers.Dense(2))
     assert loaded(X).shape == (len(X), 2)
+
+
+def with_names_from_the_start(function, *arguments):
+    """Call a function that makes a model whose layers have the same names."""
+    keras.utils.clear_session()
+    return function(KINDS["functional"], *arguments)
+
+
+@pytest.mark.parametrize("method", table.STATEFUL)
+def test_a_state_tree_holds_all_that_a_run_goes_on_from(method):
+    settings = {"method": table.METHODS[method].method, "rho": 0.1}
+    model = with_names_from_the_start(trained, settings)
+    tree = model.get_state_tree(value_format="numpy_array")
+    train(model)
+    other = with_names_from_the_start(built, settings)
+    other.optimizer.build(other.trainable_variables)
+    other.set_state_tree(tree)
+    train(other)
+    training.assert_same(training.state(other), training.state(model))
+    training.assert_same(method_state(other), method_state(model))
+    assert len(method_state(other)) > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -246,7 +270,6 @@ CLONED = {
         "perturb": lambda variable: variable.name == "bias",
     }),
 }
-del CLONED["adopted_unbuilt_sequential"]  # Keras makes a `Sequential` of it.
 
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes")
@@ -280,6 +303,23 @@ def test_a_copy_is_the_same_model(kind, how):
     train(copied)
     train(model)
     assert_same_predictions(copied, model)
+
+
+LOAD_ALL = """
+import pathlib, pickle, sys
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    model = pickle.loads(path.read_bytes())
+    print(path.name, type(model).__name__, model.sam.rho)
+"""
+
+
+def test_a_pickle_imports_what_it_needs(tmp_path):
+    expected = ""
+    for kind in sorted(KINDS):
+        model = built(KINDS[kind], {"rho": 0.3})
+        (tmp_path / kind).write_bytes(pickle.dumps(model))
+        expected += f"{kind} {type(model).__name__} 0.3\n"
+    assert printed_by("-c", LOAD_ALL, str(tmp_path)) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import gc
+import inspect
 import weakref
+from unittest import mock
 
 import keras
 import numpy as np
@@ -119,6 +121,16 @@ def test_predictions_before_compile_are_those_of_the_plain_model():
 def test_a_function_on_the_class_is_what_describes_it():
     for name in FUNCTIONS:
         assert getattr(keras_sam.SAMModel, name) is not None
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_the_class_can_be_inspected_and_imitated(kind):
+    for cls in (keras_sam.SAMModel, type(adopted(PLAIN[kind]()))):
+        members = dict(inspect.getmembers(cls))
+        assert {*FUNCTIONS, "fit"} <= members.keys()
+        imitation = mock.create_autospec(cls, instance=True)
+        imitation.fit(X, Y, epochs=2)
+        imitation.fit.assert_called_once_with(X, Y, epochs=2)
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -259,6 +271,24 @@ def test_nothing_is_left_of_models_that_were_trained(kind):
         found += references(model)
         del model
     assert held() == before
+    assert not any(reference() for reference in found)
+
+
+def test_a_selection_that_refers_to_the_model_is_freed_with_it():
+    found = []
+    for _ in range(2):
+        plain = start()
+        left_out = plain.layers[-1].trainable_variables
+        view = adopted(
+            plain,
+            perturb=lambda variable, left=left_out, model=plain: (
+                not any(variable is v for v in left)
+            ),
+        )
+        fit(compiled(view))
+        found += [weakref.ref(plain), weakref.ref(view)]
+        del plain, left_out, view
+    gc.collect()
     assert not any(reference() for reference in found)
 
 

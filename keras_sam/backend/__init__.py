@@ -14,6 +14,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._maybe_symbolic_build` | builds from a batch on several workers |
 | `Model._symbolic_build` | creates the variables of loss and metrics |
 | `Model._compile_loss`, `Model._compile_metrics` | whether they are built |
+| `Model._distribute_strategy` | a strategy of TensorFlow, or `None` |
 | `Model._compile_config` | tells one `compile` from another; set last |
 | `MultiOptimizer._var_to_optimizer_idx`, `Optimizer._var_key` | who updates |
 | `Variable._layout` | how a variable is laid out over devices |
@@ -35,11 +36,13 @@ Private Keras names that this folder relies on, each covered by
 
 import keras
 
+from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
+from keras_sam.backend.common import kept_generators
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
@@ -49,6 +52,7 @@ from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import write_unlisted
+from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
 from keras_sam.backend.keras_private import Functional
 from keras_sam.backend.keras_private import KerasSaveable
@@ -102,3 +106,57 @@ else:
 def read(variable: keras.Variable) -> Tensor:
     """Return the value of a variable as a tensor without a history."""
     return as_tensor(variable.value)
+
+
+__all__ = [
+    "DiscardsSharedFunctions",
+    "Functional",
+    "KerasSaveable",
+    "add",
+    "as_default",
+    "as_input",
+    "as_tensor",
+    "batches_of_evaluate",
+    "build",
+    "call_in_training_mode",
+    "compile_config",
+    "compute_loss",
+    "current_layer_name",
+    "densify",
+    "dot",
+    "draw_purely",
+    "filled_like",
+    "flatten_layers",
+    "functional_init_arguments",
+    "generator_variables",
+    "get_keras_mask",
+    "get_stateless_scope",
+    "has_functional_constructor",
+    "iterations",
+    "kept_generators",
+    "layout",
+    "learning_rate",
+    "logs_as_list",
+    "loss_scale",
+    "made_global_seed_variable",
+    "mean_over_replicas",
+    "num_replicas",
+    "optimizer_of",
+    "perturbed_weights",
+    "predict",
+    "read",
+    "release",
+    "save_under_name_of",
+    "scale",
+    "scale_lazily",
+    "scale_or_zero",
+    "set_keras_mask",
+    "stored_values",
+    "subtract",
+    "sum_in_turn",
+    "take",
+    "track_loss",
+    "unlisted_state",
+    "unscale_loss_for_distribution",
+    "write_unlisted",
+]

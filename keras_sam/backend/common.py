@@ -1,5 +1,6 @@
 """What backends share, and defaults that a backend may replace."""
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,11 @@ from keras_sam.types import Vector
 def as_tensor(value: Tensor) -> Tensor:
     """Return what a variable reads as, as a tensor without a history."""
     return value
+
+
+def as_input(leaf: Any) -> Any:
+    """Return a part of a batch as a tensor; `None` stays."""
+    return None if leaf is None else keras.ops.convert_to_tensor(leaf)
 
 
 def densify(gradient: Tensor, weight: Tensor) -> Tensor:
@@ -91,6 +97,11 @@ def release(weights: Vector) -> None:
 def generator_variables() -> list[keras.Variable]:
     """Return the state of what random operations without a seed draw from."""
     return [keras_private.made_global_seed_variable()]
+
+
+def kept_generators() -> contextlib.AbstractContextManager[Any]:
+    """Return a context that leaves the framework's generators as they were."""
+    return contextlib.nullcontext()
 
 
 def unlisted_state(model: keras.Model) -> list[keras.Variable]:

@@ -20,6 +20,17 @@ from keras.src.utils import python_utils
 
 from keras_sam.types import Tensor
 
+# What it passes on as it is.
+__all__ = [
+    "Functional",
+    "KerasSaveable",
+    "functional_init_arguments",
+    "get_keras_mask",
+    "get_stateless_scope",
+    "set_keras_mask",
+    "unscale_loss_for_distribution",
+]
+
 
 def predict(model: keras.Model, x: Any, training: bool) -> Any:
     """Return the predictions of a forward pass."""

@@ -23,3 +23,26 @@ from keras_sam.data.label_noise import CIFAR10_CONFUSIONS
 from keras_sam.data.label_noise import NoisyLabels
 from keras_sam.data.label_noise import asymmetric_noise
 from keras_sam.data.label_noise import symmetric_noise
+
+__all__ = [
+    "CIFAR10_CONFUSIONS",
+    "AutoAugment",
+    "Batches",
+    "ImageBatches",
+    "ImageDataset",
+    "ImageFiles",
+    "NoisyLabels",
+    "asymmetric_noise",
+    "channel_statistics",
+    "crop",
+    "cutout",
+    "digits",
+    "flip",
+    "from_folder",
+    "from_strips",
+    "from_tfds",
+    "from_tfds_files",
+    "random_resized_crop",
+    "standardized",
+    "symmetric_noise",
+]

@@ -84,8 +84,9 @@ def suggest_rho(
 
     Args:
         model: A compiled `SAMModel`.
-        x: Inputs of shape `(batch_size, ...)`, or a nest of them: a batch of
-            the size that the model is trained with.
+        x: What `fit` takes as `x`: inputs of shape `(batch_size, ...)`, or a
+            nest of them, as many as the model is trained with at a time; or
+            what yields batches, the first of which is taken.
         y: Targets of shape `(batch_size, ...)`, or a nest of them.
         sample_weight: Weights of shape `(batch_size,)`, or `None`.
         rhos: Numbers > 0. Defaults to the method's default radius times

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -16,6 +15,7 @@ from keras_sam.engine.loss import state_variables
 from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
 from keras_sam.sam_model import SAMModel
+from keras_sam.sharpness.data import batches
 from keras_sam.types import Batch
 from keras_sam.types import Vector
 
@@ -35,6 +35,9 @@ class Verification:
             perturbed variables. `nan` for a method with one pass.
         num_perturbed: How many of the trainable weights are perturbed.
         num_weights: How many trainable weights there are.
+        guessed_roles: What variables are taken for by their shape, by path,
+            where no name tells kernels from biases. `perturb` by role and
+            ASAM go by it.
     """
 
     rho: float
@@ -45,6 +48,7 @@ class Verification:
     angle: float
     num_perturbed: int
     num_weights: int
+    guessed_roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def rise(self) -> float:
@@ -69,6 +73,9 @@ class Verification:
             f"  {path:<{width}}  {size:.3g}"
             for path, size in self.relative_sizes.items()
         ]
+        if self.guessed_roles:
+            lines.append("roles guessed from shapes:")
+        lines += [f"  {path}: {r}" for path, r in self.guessed_roles.items()]
         return "\n".join(lines)
 
 
@@ -83,7 +90,8 @@ def verify(
 
     Args:
         model: A compiled `SAMModel`.
-        x: Inputs of shape `(batch_size, ...)`, or a nest of them.
+        x: What `fit` takes as `x`: inputs of shape `(batch_size, ...)`, or a
+            nest of them; or what yields batches, the first of which is taken.
         y: Targets of shape `(batch_size, ...)`, or a nest of them.
         sample_weight: Weights of shape `(batch_size,)`, or `None`.
 
@@ -112,7 +120,7 @@ def verify(
 
 
 def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
-    """Return the batch as tensors; check the model and build what is missing.
+    """Return a batch as `fit` makes it; check and build the model.
 
     Args:
         model: Should be a compiled `SAMModel`.
@@ -128,13 +136,14 @@ def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
         ValueError: If `model` is not compiled.
     """
     _check(model)
-    data = keras.tree.map_structure(
-        lambda t: None if t is None else ops.convert_to_tensor(t),
-        (x, y, sample_weight),
-    )
-    backend.build(model, data)
+    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
+    backend.build(model, tuple(batch))
     model.build_method_state()
-    return Batch(*data)
+    return batch
+
+
+_ALL = 2**31 - 1
+"""A size of batches in which no array is cut."""
 
 
 def _check(model: Any) -> None:
@@ -204,6 +213,7 @@ def _summary(
         angle=_angle(model, step, inspection),
         num_perturbed=sum(math.prod(weights[i].shape) for i in perturbed),
         num_weights=sum(math.prod(v.shape) for v in weights),
+        guessed_roles=roles.guessed(model),
     )
 
 

@@ -1,5 +1,6 @@
 """What each variable of a model is for, and which ones are perturbed."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,17 +18,28 @@ _PERTURBED_ROLES = {
 def roles(model: keras.Model) -> list[str]:
     """Return what each trainable variable of the model is for.
 
+    A variable that Keras named goes by the name under which its layer keeps
+    it: in an attribute or, as in a `JaxLayer`, in a dictionary there. Where
+    that says nothing either, what has less than two axes is taken for a bias.
+
     Returns:
         One of `"kernel"`, `"bias"`, `"scale"` and `"offset"` for each of
         `model.trainable_variables`. Scales and offsets are those of layers
         with "Normalization" or "Norm" in their class name; a bias is what is
         called so, whatever its rank (that of a GRU is a matrix).
     """
-    found = {}
-    for layer in backend.flatten_layers(model):
-        for variable in _own_weights(layer):
-            found[id(variable)] = _role(layer, variable)
-    return [found[id(variable)] for variable in model.trainable_variables]
+    return [role for role, _ in _found_roles(model)]
+
+
+def guessed(model: keras.Model) -> dict[str, str]:
+    """Return the roles that follow from a shape alone, by path."""
+    return {
+        variable.path: role
+        for variable, (role, is_guessed) in zip(
+            model.trainable_variables, _found_roles(model)
+        )
+        if is_guessed
+    }
 
 
 def perturbed(model: keras.Model, perturb: Any) -> list[int]:
@@ -104,6 +116,20 @@ def check(perturb: Any) -> str | Callable[[keras.Variable], bool]:
     )
 
 
+def _found_roles(model: keras.Model) -> list[tuple[str, bool]]:
+    """Return the role of each trainable variable, and whether it is a guess."""
+    found = {}
+    for layer in backend.flatten_layers(model):
+        weights = _own_weights(layer)
+        kept = _kept_names(layer) if any(map(_is_unnamed, weights)) else {}
+        for variable in weights:
+            names = kept.get(id(variable), [variable.name])
+            found[id(variable)] = _role(
+                [type(layer).__name__, *names], variable
+            )
+    return [found[id(variable)] for variable in model.trainable_variables]
+
+
 def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights that no layer inside this one has."""
     parts = (
@@ -113,21 +139,73 @@ def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
     return [v for v in layer.weights if id(v) not in inside]
 
 
+def _kept_names(layer: keras.Layer) -> dict[int, list[str]]:
+    """Return under which names a layer keeps what Keras named.
+
+    A layer may keep it in a list as well: the more names the better.
+    """
+    kept = {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, (keras.Variable, dict, list, tuple))
+        and not name.startswith("_")
+    }
+    found: dict[int, list[str]] = {}
+    for path, leaf in keras.tree.flatten_with_path(kept):
+        names = [str(key) for key in path]
+        if isinstance(leaf, keras.Variable) and _is_unnamed(leaf):
+            found[id(leaf)] = max(found.get(id(leaf), []), names, key=_count)
+    return found
+
+
+def _count(names: list[str]) -> int:
+    return sum(not name.isdigit() for name in names)
+
+
+def _is_unnamed(variable: keras.Variable) -> bool:
+    """Return whether it has the name that Keras gives where there is none."""
+    return re.fullmatch(r"variable(_\d+)?", variable.name) is not None
+
+
 def role_by_name(variable: keras.Variable) -> str:
     """Return what a variable is for, as far as its name tells."""
-    if variable.name in ("gamma", "scale"):
-        return "scale"
-    if variable.name in ("beta", "offset"):
-        return "offset"
-    return "bias" if _is_bias(variable.name) else "kernel"
+    role = _NAMED.get(variable.name)
+    if role is None and _is_unnamed(variable):
+        return _role_by_shape(variable)
+    return role or ("bias" if _is_bias(variable.name) else "kernel")
+
+
+_NAMED = {
+    "gamma": "scale",
+    "scale": "scale",
+    "beta": "offset",
+    "offset": "offset",
+    "kernel": "kernel",
+}
+
+
+def _role_by_shape(variable: keras.Variable) -> str:
+    return "bias" if len(variable.shape) < 2 else "kernel"
 
 
 def _is_bias(name: str) -> bool:
     return name == "bias" or name.endswith("_bias")
 
 
-def _role(layer: keras.Layer, variable: keras.Variable) -> str:
-    name = variable.name
-    if "Norm" in type(layer).__name__:
-        return "offset" if name in ("beta", "bias", "offset") else "scale"
-    return "bias" if _is_bias(name) else "kernel"
+def _role(names: list[str], variable: keras.Variable) -> tuple[str, bool]:
+    """Return what a variable is for, and whether that is a guess.
+
+    Args:
+        names: That of the class of its layer, and where the layer keeps it.
+        variable: A weight.
+    """
+    *layers, name = names
+    if any("Norm" in layer for layer in layers):
+        is_offset = name in ("beta", "bias", "offset")
+        return "offset" if is_offset else "scale", False
+    if _is_bias(name):
+        return "bias", False
+    if not _is_unnamed(variable):
+        return "kernel", False
+    role = _NAMED.get(name)
+    return role or _role_by_shape(variable), role is None

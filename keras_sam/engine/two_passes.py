@@ -120,7 +120,6 @@ class TwoPasses:
             e, clean = [], clean._replace(gradients=[])
             g = g if self._is_compared else []
         perturbed = self._pass_at(weights, batch, state, leading)
-        backend.release(weights)
         self._check_reached(reached, perturbed.gradients)
         h = self._shared_if_compared(perturbed.gradients)
 
@@ -243,7 +242,9 @@ class TwoPasses:
                 auxiliary=perturbed.auxiliary[1], state=[], unlisted=[]
             )
 
-        return self._call(run)
+        perturbed: Pass = self._call(run)
+        backend.release(weights)
+        return perturbed
 
     def _perturb(self, g: Vector, rho: Tensor, method_state: State) -> Vector:
         masked, weights = self.view.masked, self.view.weights

@@ -20,3 +20,9 @@ records = run(experiment, folder=Path("runs"))
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.paper import EXPERIMENTS
 from keras_sam.experiments.run import run
+
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "run",
+]

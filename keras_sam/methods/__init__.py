@@ -16,6 +16,21 @@ from keras_sam.methods.stable_sam import StableSAM
 from keras_sam.methods.vasso import VaSSO
 from keras_sam.methods.weighted_sam import WeightedSAM
 
+__all__ = [
+    "AESAM",
+    "ASAM",
+    "GSAM",
+    "SAM",
+    "FriendlySAM",
+    "LookSAM",
+    "Method",
+    "MomentumSAM",
+    "StableSAM",
+    "VaSSO",
+    "WeightedSAM",
+    "get",
+]
+
 _BY_NAME = {
     "sam": SAM,
     "asam": ASAM,

@@ -10,3 +10,12 @@ from keras_sam.networks.shake_shake import ShakeShake
 from keras_sam.networks.shaking import ShakeDrop
 from keras_sam.networks.shaking import ShakeGate
 from keras_sam.networks.wide_resnet import WideResNet
+
+__all__ = [
+    "CIFARResNet",
+    "PyramidNet",
+    "ShakeDrop",
+    "ShakeGate",
+    "ShakeShake",
+    "WideResNet",
+]

@@ -38,3 +38,24 @@ from keras_sam.sharpness.trace import hessian_trace
 from keras_sam.sharpness.trajectory import Trajectory
 from keras_sam.sharpness.worst_case import WorstCaseSharpness
 from keras_sam.sharpness.worst_case import worst_case_sharpness
+
+__all__ = [
+    "AverageSharpness",
+    "Curvature",
+    "HessianEigenvalues",
+    "HessianTrace",
+    "LossLine",
+    "LossSurface",
+    "Objective",
+    "SpectralDensity",
+    "Trajectory",
+    "WorstCaseSharpness",
+    "average_sharpness",
+    "hessian_eigenvalues",
+    "hessian_trace",
+    "load",
+    "loss_line",
+    "loss_surface",
+    "spectral_density",
+    "worst_case_sharpness",
+]

@@ -1,33 +1,40 @@
-"""What is measured on: arrays, or anything that yields batches."""
+"""What is measured on: whatever `fit` takes, as the batches of its steps."""
 
+import itertools
 import math
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
+from keras_sam import backend
 from keras_sam import validation
 from keras_sam.types import Batch
 
 
 def batches(
-    x: Any, y: Any, sample_weight: Any, batch_size: int
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    batch_size: int,
+    limit: int | None = None,
 ) -> list[tuple[Batch, int]]:
-    """Return the data as batches of tensors, with their sizes.
+    """Return the data as the batches of a step of `fit`, with their sizes.
 
-    Batches are kept in memory, so that every product sees the same examples,
-    whatever a data set shuffles or augments.
+    They go through the `evaluate` of the model, so that what its class does to
+    data before a step is done here as well. Batches are kept in memory, so
+    that every product sees the same examples, whatever a data set shuffles or
+    augments.
 
     Args:
-        x: Array of shape `(num_examples, ...)` or a nest of arrays; or a
-            `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-            `DataLoader` or another iterable that yields `x`, `(x, y)` or
-            `(x, y, sample_weight)` for each batch. It must end.
+        model: A `keras.Model`.
+        x: What `fit` takes as `x`, or an iterator of batches. It must end.
         y: Targets for arrays; `None` with batches.
         sample_weight: Weights for arrays, or `None`.
         batch_size: The size of batches that arrays are cut into.
+        limit: How many batches are read at most.
 
     Returns:
         At least one `Batch` with its number of examples.
@@ -37,48 +44,62 @@ def batches(
             targets are given twice, or if a data set is known to have no end.
     """
     batch_size = validation.integer("batch_size", batch_size)
-    if _is_array(x):
-        items = _cut((x, y, sample_weight), batch_size)
-    else:
-        if y is not None or sample_weight is not None:
-            raise ValueError(
-                "`y` and `sample_weight` must be `None` if `x` yields batches "
-                f"of its own. Received: x={x!r}"
-            )
-        items = _each(x)
-    found = []
-    for item in items:
-        data = keras.tree.map_structure(
-            lambda t: None if t is None else ops.convert_to_tensor(t), item
+    data: dict[str, Any] = {"x": x, "steps": limit}
+    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    if not leaves:
+        _refuse_empty(x)
+    if all(map(_is_array, leaves)):
+        data |= {"y": y, "sample_weight": sample_weight}
+        data["batch_size"] = batch_size
+    elif y is not None or sample_weight is not None:
+        raise ValueError(
+            "`y` and `sample_weight` must be `None` if `x` yields batches of "
+            f"its own. Received: x={x!r}"
         )
-        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
-        found.append((batch, _size(batch.x)))
-    if not sum(size for _, size in found):
-        raise ValueError(f"`x` must hold at least one example. Received: {x!r}")
-    return found
+    else:
+        data |= _finite(x, limit)
+    with backend.kept_generators():
+        read = backend.batches_of_evaluate(model, **data)
+    read = keras.tree.map_structure(backend.as_input, read)
+    found = [Batch(*keras.utils.unpack_x_y_sample_weight(b)) for b in read]
+    sizes = [_size(batch.x) for batch in found]
+    if not sum(sizes):
+        _refuse_empty(x)
+    return list(zip(found, sizes))
 
 
-def _is_array(x: Any) -> bool:
-    """Return whether `x` is an array or a nest of arrays."""
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") or isinstance(leaf, (str, bytes))
 
 
-def _each(x: Any) -> Iterable[Any]:
-    if _is_endless(x):
+def _refuse_empty(x: Any) -> None:
+    raise ValueError(f"`x` must hold at least one example. Received: x={x!r}")
+
+
+def _finite(x: Any, limit: int | None) -> dict[str, Any]:
+    """Return arguments of `evaluate` for what yields batches.
+
+    Raises:
+        ValueError: If all batches are wanted, and there is no last one.
+    """
+    if limit is None and _is_endless(x):
         raise ValueError(
             "`x` must have a finite number of batches, which are all kept in "
             "memory. Say how many of them, as with `x.take(10)` for a "
             f"`tf.data.Dataset`. Received: x={x!r}"
         )
     if isinstance(x, keras.utils.PyDataset):
-        return (x[i] for i in range(x.num_batches))
-    if not isinstance(x, Iterable):
-        raise ValueError(
-            "`x` must be an array, a nest of arrays, or an iterable of "
-            f"batches. Received: x={x!r} (of type {type(x)})"
-        )
-    return x
+        # Keras would tell it that an epoch has ended.
+        x = map(x.__getitem__, _indices(x))
+    if not isinstance(x, Iterator):
+        return {}
+    # Keras warns at the end of a generator whose length it is not told.
+    read = list(itertools.islice(x, limit))
+    return {"x": (batch for batch in read), "steps": len(read) or None}
+
+
+def _indices(x: keras.utils.PyDataset) -> Iterable[int]:
+    return itertools.count() if x.num_batches is None else range(x.num_batches)
 
 
 def _is_endless(x: Any) -> bool:
@@ -86,29 +107,6 @@ def _is_endless(x: Any) -> bool:
         return x.num_batches is None or not math.isfinite(x.num_batches)
     # Of a `tf.data.Dataset`: `tf.data.INFINITE_CARDINALITY` is -1.
     return hasattr(x, "cardinality") and int(x.cardinality()) == -1
-
-
-def _cut(data: tuple[Any, Any, Any], batch_size: int) -> Iterable[Any]:
-    leaves = [t for t in keras.tree.flatten(data) if t is not None]
-    lengths = [len(leaf) for leaf in leaves]
-    if len(set(lengths)) > 1:
-        raise ValueError(
-            "`x`, `y` and `sample_weight` must have the same length. "
-            f"Received: lengths {lengths}"
-        )
-    data = keras.tree.map_structure(_as_floatx, data)
-    for start in range(0, lengths[0], batch_size):
-        stop = start + batch_size
-        yield keras.tree.map_structure(
-            lambda t, a=start, b=stop: None if t is None else t[a:b], data
-        )
-
-
-def _as_floatx(leaf: Any) -> Any:
-    """Return floating-point arrays in Keras' own precision, as `fit` does."""
-    if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
-        return leaf.astype(keras.config.floatx())
-    return leaf
 
 
 def _size(x: Any) -> int:

@@ -32,9 +32,10 @@ class Objective:
     Args:
         model: A built `keras.Model`, compiled with a loss unless `loss` is
             given.
-        x: Inputs of shape `(num_examples, ...)`, or a nest of them; or a
-            `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable
-            of batches. It is read once, to its end, and kept in memory.
+        x: What `fit` takes as `x`: inputs of shape `(num_examples, ...)`, or a
+            nest of them; or what yields batches, as a `tf.data.Dataset`, a
+            `keras.utils.PyDataset` and any iterator do. It is read once, to
+            its end, by way of the model's `evaluate`, and kept in memory.
         y: Targets of shape `(num_examples, ...)`, or a nest of them.
         sample_weight: Weights of shape `(num_examples,)`, or `None`.
         variables: What the loss is a function of, the other weights being
@@ -77,7 +78,7 @@ class Objective:
         _check(model, loss)
         self.model = model
         self.training = bool(training)
-        found = batches(x, y, sample_weight, batch_size)
+        found = batches(model, x, y, sample_weight, batch_size)
         self.num_examples = sum(size for _, size in found)
         self.batches = [(b, n / self.num_examples) for b, n in found]
         self._build()
@@ -256,6 +257,8 @@ class Objective:
             sample_weight,
             self.training,
         )
+        # In the scope of a strategy, Keras divides it by the replicas.
+        value = backend.unscale_loss_for_distribution(value)
         if self._loss_model is None:
             return value
         value = ops.mean(value)

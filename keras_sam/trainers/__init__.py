@@ -8,3 +8,7 @@ elif keras.backend.backend() == "jax":
     from keras_sam.trainers.jax.trainer import Trainer
 elif keras.backend.backend() == "torch":
     from keras_sam.trainers.torch.trainer import Trainer
+
+__all__ = [
+    "Trainer",
+]

@@ -30,6 +30,7 @@ FOLDER = pathlib.Path(backend.__file__).parent
 CALLED_BY_KERAS = {
     "_convert_to_tensor",
     "_direct_assign",
+    "_distribute_strategy",
     "_get_metrics_result_or_logs",
     "_maybe_symbolic_build",
     "_obj_type",
@@ -86,6 +87,22 @@ def model():
     model = keras.Model(inputs, outputs)
     model.compile("sgd", "mse", metrics=["mae"])
     return model
+
+
+def test_evaluate_builds_nothing_but_by_these_names(model):
+    """So that what reads batches by way of it can leave the model alone."""
+    unbuilt = keras.Sequential([keras.layers.Dense(1)])
+    unbuilt.compile("sgd", "mse", metrics=["mae"])
+    x = np.ones((3, 2), "float32")
+    [batch] = backend.batches_of_evaluate(unbuilt, x=x, y=x[:, :1])
+    assert len(batch[0]) == 3
+    assert not unbuilt.built and not unbuilt.optimizer.built
+    assert unbuilt.weights == unbuilt.metrics_variables[2:] == []
+
+
+def test_a_strategy_of_tensorflow_is_an_attribute(model):
+    is_on_tensorflow = keras.backend.backend() == "tensorflow"
+    assert ("_distribute_strategy" in vars(model)) == is_on_tensorflow
 
 
 def test_call_has_training_arg(model):

@@ -15,6 +15,29 @@ from keras_sam.backend.tensorflow.autodiff import sum_in_turn
 from keras_sam.backend.tensorflow.autodiff import take
 from keras_sam.backend.tensorflow.autodiff import unlisted_state
 from keras_sam.backend.tensorflow.building import build
+from keras_sam.backend.tensorflow.inputs import as_input
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero
+
+__all__ = [
+    "as_input",
+    "as_tensor",
+    "auxiliary_and_gradients",
+    "build",
+    "cond",
+    "densify",
+    "dot",
+    "filled_like",
+    "mean_over_replicas",
+    "num_replicas",
+    "perturbed_weights",
+    "release",
+    "scale_lazily",
+    "scale_or_zero",
+    "select",
+    "stored_values",
+    "sum_in_turn",
+    "take",
+    "unlisted_state",
+]

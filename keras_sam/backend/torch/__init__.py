@@ -10,6 +10,7 @@ from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
 from keras_sam.backend.torch.random import draw_purely
 from keras_sam.backend.torch.random import generator_variables
+from keras_sam.backend.torch.random import kept_generators
 from keras_sam.backend.torch.random import unlisted_state
 from keras_sam.backend.torch.vectors import add
 from keras_sam.backend.torch.vectors import dot
@@ -17,3 +18,24 @@ from keras_sam.backend.torch.vectors import scale
 from keras_sam.backend.torch.vectors import scale_lazily
 from keras_sam.backend.torch.vectors import scale_or_zero
 from keras_sam.backend.torch.vectors import subtract
+
+__all__ = [
+    "add",
+    "as_tensor",
+    "auxiliary_and_gradients",
+    "cond",
+    "densify",
+    "dot",
+    "draw_purely",
+    "filled_like",
+    "generator_variables",
+    "kept_generators",
+    "perturbed_weights",
+    "scale",
+    "scale_lazily",
+    "scale_or_zero",
+    "select",
+    "stored_values",
+    "subtract",
+    "unlisted_state",
+]

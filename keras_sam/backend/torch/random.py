@@ -1,5 +1,6 @@
 """PyTorch's own generators as variables: dropout without a seed uses them."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,14 @@ def unlisted_state(model: keras.Model) -> list[keras.Variable]:
     """Return the generators; where steps are eager, others need no list."""
     del model
     return generator_variables()
+
+
+def kept_generators() -> contextlib.AbstractContextManager[Any]:
+    """Return a context that leaves the generator of CPUs as it was.
+
+    Each iterator over a `DataLoader` draws from it, also without shuffling.
+    """
+    return torch.random.fork_rng(devices=[])
 
 
 def generator_variables() -> list[keras.Variable]:

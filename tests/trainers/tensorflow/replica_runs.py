@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_sam import sharpness
 from tests import small_network
 from tests.trainers.tensorflow import replicas
 
@@ -25,6 +26,7 @@ def main():
         "many steps": many_steps(strategy),
         **resumed(strategy),
         "accumulation": accumulation(strategy),
+        "measured": measured(strategy),
     }
     print(json.dumps(results))
 
@@ -43,6 +45,18 @@ def uneven(strategy):
         weight = weight - small_network.LEARNING_RATE * sum(ascents) / 2
         expected.append(weight)
     return float(np.abs(np.subtract(weights, expected)).max())
+
+
+def measured(strategy):
+    """Return the loss of `evaluate`, and those of an `Objective`."""
+    with strategy.scope():
+        model = small_network.compiled(small_network.GRAPH, rho=RHO)
+    x, y, _ = small_network.examples(9)
+    losses = [model.evaluate(x, y, batch_size=9, verbose=0)]
+    losses.append(sharpness.Objective(model, x, y).value)
+    with strategy.scope():
+        losses.append(sharpness.Objective(model, x, y).value)
+    return losses
 
 
 def climbed(weight, shard):

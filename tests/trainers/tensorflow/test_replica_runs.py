@@ -51,3 +51,9 @@ def test_refused_accumulation_leaves_the_model_untouched(outcome):
     assert "issues/20582" in result["message"]
     assert result["untouched"]
     assert result["iterations"] == 0
+
+
+def test_a_loss_is_measured_in_and_out_of_the_scope_of_a_strategy(outcome):
+    expected, outside, inside = outcome["measured"]
+    assert outside == pytest.approx(expected, rel=2e-7)
+    assert inside == pytest.approx(expected, rel=2e-7)
