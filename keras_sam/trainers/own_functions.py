@@ -46,8 +46,13 @@ class _TrainFunction(_OwnFunction):
 
     def __set__(self, model: Any, function: Any) -> None:
         keep = super().__set__
+        if function is None or function is self.__get__(model):
+            keep(model, function)
+            return
 
         def first_call(*args: Any) -> Any:
+            if model.train_function is not first_call:
+                return function(*args)  # It is a part of another function.
             model._sam.is_step_reached = False
             result = function(*args)
             keep(model, function)
@@ -60,7 +65,7 @@ class _TrainFunction(_OwnFunction):
                 )
             return result
 
-        keep(model, None if function is None else first_call)
+        keep(model, first_call)
 
 
 ADVICE = (

@@ -38,19 +38,24 @@ def build(model: keras.Model, data: Any) -> None:
         data: What `keras.utils.unpack_x_y_sample_weight` takes.
     """
     if not keras_private.is_built(model):
-        graph: Any = contextlib.nullcontext()
-        if not tf.executing_eagerly():
-            # What is computed here alone is not to run in each step.
-            graph = tf.__internal__.FuncGraph("build").as_default()
-        # Variables are initialized when the scope of Keras is left.
-        with outside_of_traces(), keras.StatelessScope(), graph:
-            _call(model, *keras.utils.unpack_x_y_sample_weight(data))
+        _call(model, *keras.utils.unpack_x_y_sample_weight(data))
     if model.optimizer is not None and not model.optimizer.built:
         with outside_of_traces():
             model.optimizer.build(model.trainable_variables)
 
 
 def _call(model: keras.Model, x: Any, y: Any, sample_weight: Any) -> None:
-    y_pred = keras_private.call_in_training_mode(model, x)
-    keras_private.compute_loss(model, x, y, y_pred, sample_weight)
-    model.compute_metrics(x, y, y_pred, sample_weight)
+    # What is computed here alone is not to run in each step of a graph.
+    graph: Any = tf.__internal__.FuncGraph("build")
+    in_graph = contextlib.nullcontext
+    if not tf.executing_eagerly():
+        in_graph = graph.as_default
+    # Variables are initialized when the scope of Keras is left. Regularizers
+    # are given what a scope says that they are.
+    with outside_of_traces(), keras.StatelessScope(), in_graph():
+        y_pred = keras_private.call_in_training_mode(model, x)
+    with outside_of_traces(), in_graph():
+        values = [(v, tf.convert_to_tensor(v.value)) for v in model.variables]
+        with keras.StatelessScope(values):
+            keras_private.compute_loss(model, x, y, y_pred, sample_weight)
+            model.compute_metrics(x, y, y_pred, sample_weight)
