@@ -17,6 +17,7 @@ Private Keras names that this folder relies on, each covered by
 | `Model._distribute_strategy` | a strategy of TensorFlow, or `None` |
 | `Model._compile_config` | tells one `compile` from another; set last |
 | `MultiOptimizer._var_to_optimizer_idx`, `Optimizer._var_key` | who updates |
+| `Optimizer._iterations` | the counter, also with accumulated gradients |
 | `Variable._layout` | how a variable is laid out over devices |
 | `Functional` | the class that `keras.Model(inputs, outputs)` makes |
 | `functional_init_arguments` | whether arguments are inputs and outputs |

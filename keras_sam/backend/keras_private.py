@@ -225,11 +225,10 @@ def optimizer_of(
 
 
 def iterations(optimizer: keras.Optimizer) -> list[keras.Variable]:
-    """Return the counters of steps of an optimizer and of its parts."""
+    """Return the counters of `apply` of an optimizer and of its parts."""
     inner = _unscaled(optimizer)
-    return [
-        one.iterations for one in (inner, *getattr(inner, "optimizers", []))
-    ]
+    parts = (inner, *getattr(inner, "optimizers", []))
+    return [part._iterations for part in parts]
 
 
 def _unscaled(optimizer: keras.Optimizer) -> Any:

@@ -175,6 +175,30 @@ def test_compile_loss_and_metrics_say_whether_they_are_built(model):
     assert model._compile_loss is model._compile_metrics is None
 
 
+def test_iterations_of_an_optimizer_count_all_steps():
+    variable = keras.Variable(1.0)
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.ones(())])
+    assert int(optimizer._iterations) == 1
+    assert int(optimizer.iterations) == 0
+
+
+if hasattr(keras.optimizers, "MultiOptimizer"):
+
+    def test_a_multi_optimizer_knows_whose_a_variable_is():
+        one, other = keras.Variable(1.0), keras.Variable(1.0)
+        parts = [keras.optimizers.SGD(), keras.optimizers.Adam()]
+        optimizer = keras.optimizers.MultiOptimizer(
+            lambda variable: parts[variable is other]
+        )
+        optimizer.build([one, other])
+        indices = optimizer._var_to_optimizer_idx
+        for variable, part in zip((one, other), parts):
+            key = optimizer._var_key(variable)
+            assert optimizer.optimizers[indices[key]] is part
+
+
 def test_functional_is_what_model_makes_of_inputs_and_outputs(model):
     assert type(model) is Functional
 

@@ -205,20 +205,21 @@ class LogsRate(keras_sam.SAMModel):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("wrapped", ["plain", "scaled", "accumulating"])
 def test_metrics_read_the_learning_rate_as_after_the_update(
-    settings, scaled, mode
+    settings, wrapped, mode
 ):
     inputs = keras.Input((3,))
     model = LogsRate(inputs, layers.Dense(1)(inputs), **settings)
     optimizer = keras.optimizers.SGD(
-        keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
+        keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5),
+        gradient_accumulation_steps=2 if wrapped == "accumulating" else None,
     )
 
     def rate_metric(y, y_pred):
         return keras.ops.convert_to_tensor(optimizer.learning_rate)
 
-    if scaled:
+    if wrapped == "scaled":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer, "mse", metrics=[Count(), rate_metric], **mode)
     num_parts = settings.get("num_microbatches", 1)
