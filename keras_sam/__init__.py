@@ -1,5 +1,20 @@
 """Sharpness-aware training for Keras 3."""
 
+import importlib
+
+import keras
+
+try:
+    importlib.import_module("keras_sam.backend")
+except ImportError as error:
+    if not (error.name or "").startswith("keras.src"):
+        raise
+    raise ImportError(
+        f"This version of keras_sam does not run with Keras {keras.__version__}"
+        f", which lacks something that it relies on ({error}). Install another "
+        "version of one of the two."
+    ) from error
+
 from keras_sam import callbacks
 from keras_sam import data
 from keras_sam import methods

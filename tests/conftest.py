@@ -24,6 +24,19 @@ if not all(map(importlib.util.find_spec, BACKENDS)):
 if keras.backend.backend() == "torch":
     collect_ignore.append("trainers/test_compiled.py")
 
+# Tests with other libraries, and what they import.
+ECOSYSTEM = {
+    "keras_hub": ("keras_hub",),
+    "orbax": ("orbax", "jax"),
+    "searches": ("keras_tuner", "optuna"),
+    "sklearn": ("sklearn",),
+}
+collect_ignore += [
+    f"ecosystem/test_{name}.py"
+    for name, libraries in ECOSYSTEM.items()
+    if not all(map(importlib.util.find_spec, libraries))
+]
+
 frameworks.exact()
 
 

@@ -36,6 +36,7 @@ EAGER_AND_GRAPH = [
 
 SLOW_FILES = (
     "agreement/",
+    "ecosystem/",
     "trainers/jax/test_processes.py",
     "trainers/jax/test_replicas.py",
     "trainers/jax/test_uncompiled.py",

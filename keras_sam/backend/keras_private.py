@@ -5,8 +5,8 @@ import weakref
 from typing import Any
 
 import keras
-from keras.src.backend import get_keras_mask
-from keras.src.backend import set_keras_mask
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution

@@ -10,8 +10,8 @@ import re
 import keras
 import numpy as np
 import pytest
-from keras.src.backend import get_keras_mask
-from keras.src.backend import set_keras_mask
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.losses.loss import unscale_loss_for_distribution
@@ -23,6 +23,7 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import python_utils
 
 from keras_sam import backend
+from tests.running import printed_by
 
 FOLDER = pathlib.Path(backend.__file__).parent
 
@@ -337,3 +338,16 @@ def test_a_variable_converts_what_it_is_assigned_and_then_writes_it():
         variable.assign(np.full(2, 3.0))
     np.testing.assert_array_equal(scope.get_current_value(variable), [6.0, 6.0])
     np.testing.assert_array_equal(written, [[2.0, 2.0]])
+
+
+WITHOUT_A_NAME = """
+from keras.src.models import functional
+del functional.functional_like_constructor
+import keras_sam
+"""
+
+
+def test_a_keras_without_one_of_the_names_is_refused_in_a_sentence():
+    with pytest.raises(AssertionError) as failure:
+        printed_by("-c", WITHOUT_A_NAME)
+    assert f"does not run with Keras {keras.__version__}" in str(failure.value)
