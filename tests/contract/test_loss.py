@@ -203,7 +203,15 @@ class LogsRate(keras_sam.SAMModel):
         {"num_microbatches": 2},
         {"ascent_fraction": 0.5},
     ],
-    ids=str,
+    ids=(
+        "sam",
+        "late_phase",
+        "look_sam",
+        "ae_sam",
+        "momentum_sam",
+        "two_microbatches",
+        "half",
+    ),
 )
 @pytest.mark.parametrize("wrapped", ["plain", "scaled", "accumulating"])
 def test_metrics_read_the_learning_rate_as_after_the_update(
