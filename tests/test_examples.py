@@ -52,6 +52,11 @@ LEAVES = {
         [],
         ["strategy cpus, replicas 2", "clean test accuracy"],
     ),
+    "edge_of_stability.py": (
+        ["--records", "records.json", "--output", "out.png"],
+        ["out.png", "records.json"],
+        ["largest eigenvalue", "predicted"],
+    ),
     "finetune.py": (
         [],
         ["backbone.keras"],

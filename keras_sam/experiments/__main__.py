@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_sam.experiments import recipe
 from keras_sam.experiments import report
 from keras_sam.experiments.config import Experiment
+from keras_sam.experiments.files import DamagedFileError
 from keras_sam.experiments.memory import keep_freed_memory
 from keras_sam.experiments.paper import EXPERIMENTS
 from keras_sam.experiments.run import run
@@ -44,9 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command = shlex.join([*program, experiment.name, *settings])
             print(recipe.page(experiment, command), end="\n\n")
             continue
-        print(experiment.name)
-        for record in run(experiment, folder, shlex.join([*program, *given])):
-            print(f"seed {record['seed']}: error {record['error']:.2f} %")
+        try:
+            _run(experiment, folder, shlex.join([*program, *given]))
+        except DamagedFileError as error:
+            parser.error(str(error))
+
+
+def _run(experiment: Experiment, folder: Path, command: str) -> None:
+    print(experiment.name)
+    for record in run(experiment, folder, command):
+        print(f"seed {record['seed']}: error {record['error']:.2f} %")
 
 
 def _parser() -> argparse.ArgumentParser:

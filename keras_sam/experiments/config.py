@@ -152,7 +152,7 @@ class Experiment:
             ("strategy", STRATEGIES),
         ):
             _check_name(name, getattr(self, name), known)
-        if not hasattr(keras.applications, self.network):
+        if not callable(getattr(keras.applications, self.network, None)):
             _check_name("network", self.network, networks.NETWORKS)
         self._check_numbers()
         if not all(1 <= epoch <= self.num_epochs for epoch in self.spectrum):

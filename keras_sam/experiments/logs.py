@@ -2,11 +2,14 @@
 
 import csv
 import importlib.util
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import keras
+
+from keras_sam.experiments import files
 
 _LOG = "epochs.csv"
 
@@ -77,27 +80,73 @@ def restore(model: keras.Model, run_dir: Path) -> int:
 
     Returns:
         Integer, how many epochs are over.
+
+    Raises:
+        DamagedFileError: If these weights or a row of the log are damaged.
     """
     checkpoints = {
-        int(file.name.split(".")[0].removeprefix("epoch-")): file
+        int(match[1]): file
         for file in run_dir.glob("epoch-*.weights.h5")
+        if (match := re.fullmatch(r"epoch-(\d+)\.weights\.h5", file.name))
     }
     epoch = max(checkpoints, default=0)
     if epoch:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(checkpoints[epoch])
+        _load(model, checkpoints[epoch])
     log = run_dir / _LOG
+    lines = files.whole_lines(log)[: epoch + 1] if epoch else []
+    _rows(log, lines, epoch)
     if log.exists():
-        lines = log.read_text().splitlines(keepends=True)
-        log.write_text("".join(lines[: epoch + 1] if epoch else ()))
+        files.replace(log, "".join(f"{line}\n" for line in lines))
     return epoch
 
 
 def read(run_dir: Path) -> list[dict[str, float]]:
-    """Return the log, a dictionary for each epoch; the first has number 0."""
-    # `CSVLogger` has "NA" in columns for validation, also where there is none.
-    with (run_dir / _LOG).open(newline="") as file:
-        return [
-            {k: float(text) for k, text in row.items() if text != "NA"}
-            for row in csv.DictReader(file)
-        ]
+    """Return the log, a dictionary for each epoch; the first has number 0.
+
+    Raises:
+        DamagedFileError: If a row is damaged.
+    """
+    log = run_dir / _LOG
+    lines = files.whole_lines(log)
+    return _rows(log, lines, len(lines) - 1)
+
+
+def _rows(log: Path, lines: list[str], number: int) -> list[dict[str, float]]:
+    """Return the rows of the first epochs.
+
+    Raises:
+        DamagedFileError: If one of them is none.
+    """
+    header, *rows = csv.reader(lines) if lines else [[]]
+    found = []
+    for epoch in range(number):
+        cells = rows[epoch] if epoch < len(rows) else []
+        # `CSVLogger` has "NA" in columns for validation, also where there is
+        # none.
+        try:
+            row = {
+                name: float(text)
+                for name, text in zip(header, cells, strict=True)
+                if text != "NA"
+            }
+        except ValueError:
+            row = {}
+        if row.get("epoch") != epoch:
+            raise files.DamagedFileError(
+                f"{log}, line {epoch + 2}, is not what was logged of epoch "
+                f"{epoch}. Remove the folder to train anew. "
+                f"Received: {','.join(cells)!r}"
+            )
+        found.append(row)
+    return found
+
+
+def _load(model: keras.Model, file: Path) -> None:
+    try:
+        model.load_weights(file)
+    except (OSError, KeyError, ValueError) as error:
+        raise files.DamagedFileError(
+            f"{file} holds no weights of this network. Remove its folder to "
+            f"train anew. Received: {error}"
+        ) from error

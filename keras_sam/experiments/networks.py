@@ -130,6 +130,17 @@ def build(
     )
 
 
+def check(name: str, depth: int, width: int) -> None:
+    """Refuse sizes that a network does not come in, before there are data.
+
+    Raises:
+        ValueError: If it has no such size.
+    """
+    if name in NETWORKS or depth or width:
+        with keras.StatelessScope():  # Weights are not allocated.
+            build(name, depth, width, num_classes=2, input_shape=(32, 32, 3))
+
+
 @keras.saving.register_keras_serializable(package="keras_sam")
 class InferenceMode(keras.layers.Wrapper):
     """Run a layer or network in inference mode, also while it is trained.

@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -14,9 +15,15 @@ import keras
 import numpy as np
 
 import keras_sam
+from keras_sam.experiments import files
 from keras_sam.experiments.config import Experiment
 
 Record = dict[str, Any]
+
+_FIELDS: dict[str, type] = {
+    **{"name": str, "paper_error": str, "seed": int, "error": float},
+    **{"num_train": int, "num_weights": int, "settings": dict},
+}
 
 
 def make(
@@ -65,25 +72,62 @@ def finished(records: list[Record], experiment: Experiment) -> set[int]:
 def read(file: Path) -> list[Record]:
     """Return the records of a file, none if there is no file.
 
-    A line that was cut off when a run was killed is left out. A setting that
-    came after a record was written has its default.
+    A line that was cut off when a run was killed is left out, with a warning.
+    A setting that came after a record was written has its default.
+
+    Raises:
+        DamagedFileError: If a line is no record.
     """
-    if not file.exists():
-        return []
-    lines = file.read_text().splitlines(keepends=True)
-    found = [json.loads(line) for line in lines if line.endswith("\n")]
-    defaults = Experiment(task="", variant="").settings()
-    return [r | {"settings": defaults | r["settings"]} for r in found]
+    found = []
+    for number, line in enumerate(files.whole_lines(file), 1):
+        try:
+            found.append(_checked(json.loads(line)))
+        except ValueError as error:
+            raise files.DamagedFileError(
+                f"{file}, line {number}, is no record of a run: {error}"
+            ) from error
+    return found
 
 
 def append(file: Path, record: Record) -> None:
-    """Add a record to a file."""
+    """Add a record to a file, in place of a line that was cut off."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists() and not file.read_text().endswith("\n"):
-        whole = file.read_text().rpartition("\n")
-        file.write_text(whole[0] + whole[1])
-    with file.open("a") as opened:
-        opened.write(json.dumps(record) + "\n")
+    with file.open("a+b") as opened:
+        opened.seek(0)
+        opened.truncate(files.whole_size(opened.read()))
+        opened.write(f"{json.dumps(record)}\n".encode())
+
+
+def _checked(record: Any) -> Record:
+    """Return a record, with all settings.
+
+    Raises:
+        ValueError: If a field is missing or of another type.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"It must be a dictionary. Received: {record!r}")
+    _check_types(record, _FIELDS)
+    if not math.isfinite(record["error"]):
+        raise ValueError(
+            f"`error` must be finite. Received: error={record['error']}"
+        )
+    defaults = Experiment(task="", variant="").settings()
+    settings = defaults | record["settings"]
+    types = {name: type(default) for name, default in defaults.items()}
+    _check_types(settings, types)
+    return record | {"settings": settings}
+
+
+def _check_types(values: Any, types: dict[str, type]) -> None:
+    for name, declared in types.items():
+        value = values.get(name)
+        allowed = (int, float) if declared is float else declared
+        is_bool = isinstance(value, bool)
+        if not isinstance(value, allowed) or is_bool != (declared is bool):
+            raise ValueError(
+                f"`{name}` must be {declared.__name__}. "
+                f"Received: {name}={value!r}"
+            )
 
 
 def _commit() -> str | None:

@@ -55,6 +55,8 @@ def run(
     missing = [seed for seed in experiment.seeds if seed not in done]
     if not missing:
         return []
+    strategies.scope(experiment.strategy)  # Refuses what the backend lacks.
+    networks.check(experiment.network, experiment.depth, experiment.width)
     dataset = sources.load(experiment)
     new = []
     for seed in missing:
@@ -182,7 +184,10 @@ class Run:
         if not number:
             return []
         images, right = self.dataset.train
-        rows = np.random.default_rng(0).permutation(len(right))[:number]
+        # Evenly spaced, and not random: of all classes, whether or not the
+        # images are in their order, and independent of which labels are wrong.
+        number = min(number, len(right))
+        rows = np.linspace(0, len(right) - 1, number).astype("int64")
         statistics = sources.statistics(self.experiment.standardize, images)
         x = standardized(images[rows], statistics)
         return [LabelLog(x, labels[rows], right[rows])]

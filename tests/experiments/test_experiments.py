@@ -31,6 +31,12 @@ from keras_sam.settings import Settings
 DIGITS = ("source=digits", "augmentation=small_crop", "batch_size=4")
 
 
+FOREIGN = (
+    "data_parallel" if keras.backend.backend() == "tensorflow" else "mirrored"
+)
+"""A strategy that this backend lacks."""
+
+
 def tiny(name, *settings):
     """Return a named experiment on a few digits."""
     return EXPERIMENTS[name].smoke().with_settings([*DIGITS, *settings])
@@ -84,6 +90,27 @@ def test_every_row_of_the_papers_tables_is_there_with_its_number():
 def test_a_wrong_setting_is_refused_by_name(assignment, message):
     with pytest.raises(ValueError, match=message):
         tiny("label-noise-40/sam", assignment)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["depth=9"], "`depth` of a CIFARResNet must be 2 plus.*depth=9"),
+        (["network=shake_shake", "width=3"], "`width` must be even"),
+        (["network=cnn", "depth=8", "width=0"], "`cnn` has one size only"),
+        (["network=ResNet50", "depth=8"], "`ResNet50` has one size only"),
+        (["strategy=elsewhere"], '`strategy` must be one of "none"'),
+        ([f"strategy={FOREIGN}"], f"`strategy` must be .*'{FOREIGN}' on"),
+        (["network=resnet50"], "`network` must be one of"),
+        (["method=gsam", "rho=nan"], "`rho` must be a number"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_data_are_loaded(
+    settings, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sources, "load", None)
+    with pytest.raises(ValueError, match=message):
+        run(tiny("label-noise-40/sam", *settings), tmp_path)
 
 
 def test_settings_are_read_by_their_types():
@@ -327,6 +354,15 @@ def test_what_is_learned_of_right_and_wrong_labels_is_looked_at(tmp_path):
         for share in shares:
             counted = share * number / 100
             assert counted == pytest.approx(round(counted), abs=1e-3)
+
+
+def test_both_right_and_wrong_labels_of_a_sample_are_looked_at(tmp_path):
+    settings = ("num_train=100", "watched=20", "network=mlp", "depth=1")
+    experiment = tiny("label-noise-40/sam", *settings, "width=4")
+    [record] = run(experiment, tmp_path, verbose=0)
+    for name in ("right", "wrong"):
+        [share] = record[f"{name}_labels_learned"]
+        assert 0 <= share <= 100
 
 
 def test_labels_learned_are_those_that_the_network_gives():

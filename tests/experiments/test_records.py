@@ -5,10 +5,10 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_sam.experiments import EXPERIMENTS
-from keras_sam.experiments import Experiment
 from keras_sam.experiments import records
 from keras_sam.experiments.run import learning_rate
 
@@ -88,11 +88,38 @@ def test_late_sam_starts_where_the_rate_begins_to_fall(script):
 
 def test_a_record_from_before_a_setting_has_its_default(tmp_path):
     file = tmp_path / "records.jsonl"
-    settings = plain(Experiment(task="a", variant="b", ema=0.5))
-    del settings["stable"]
-    file.write_text(json.dumps({"seed": 0, "settings": settings}) + "\n")
+    [written, *_] = (EXAMPLES / "records" / "frontier.jsonl").open()
+    settings = json.loads(written)["settings"]
+    assert "stable" not in settings
+    file.write_text(written)
     [record] = records.read(file)
-    assert record["settings"] == {**settings, "stable": 0.0}
+    expected = {"stable": 0.0, "ema": 0.0, "held_out": 0, "watched": 0}
+    assert record["settings"] == settings | expected
+
+
+def test_recorded_eigenvalues_are_at_the_predicted_edge(script):
+    edge = script("edge_of_stability")
+    file = EXAMPLES / "records" / "edge_of_stability.json"
+    record = json.loads(file.read_text())
+    assert record["eta"] == edge.ETA
+    assert [float(rho) for rho in record["curves"]] == list(edge.RADII)
+    for rho, curve in record["curves"].items():
+        _, values, norms = np.array(curve[len(curve) // 2 :]).T
+        expected = edge.predicted(float(rho), norms).mean()
+        # What the example promises.
+        assert values.mean() == pytest.approx(expected, rel=0.1)
+        assert float(rho) == 0 or values.mean() < 0.75 * 2 / edge.ETA
+
+
+@pytest.mark.parametrize("rho", [0, 0.02, 0.1])
+def test_at_the_predicted_edge_a_step_on_a_parabola_turns_back(rho, script):
+    edge = script("edge_of_stability")
+    norm = np.array([0.3])
+    [curvature] = edge.predicted(rho, norm)
+    [x] = norm / curvature
+    step = edge.ETA * curvature * (x + rho)
+    # A few operations in float64.
+    assert x - step == pytest.approx(-x, rel=1e-12)
 
 
 def test_reports_print_the_figures_of_the_readme(script, capsys, tmp_path):

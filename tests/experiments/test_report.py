@@ -112,6 +112,7 @@ def test_arguments_of_the_model_can_be_drawn_over_and_by(tmp_path, figures):
             record = {
                 "name": experiment.name,
                 "paper_error": "",
+                "seed": 0,
                 "error": 100 * rho + len(parts),
                 "num_train": 1000,
                 "num_weights": 2000,

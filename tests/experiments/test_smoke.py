@@ -100,6 +100,7 @@ def built(monkeypatch):
     monkeypatch.setattr(keras.utils, "clear_session", lambda: None)
     made = networks.fine_tuned
     monkeypatch.setattr(networks, "build", build)
+    monkeypatch.setattr(networks, "check", lambda *_: None)
     monkeypatch.setattr(networks, "fine_tuned", fine_tuned)
     monkeypatch.setattr(
         networks, "pretrained", lambda name, weights, shape: linear(shape, 3)
