@@ -11,6 +11,7 @@ from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.diagnosis.own_step import passed_on
 from keras_sam.engine import roles
+from keras_sam.engine.examples import leading_examples
 from keras_sam.engine.loss import state_variables
 from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
@@ -35,6 +36,13 @@ class Verification:
             perturbed variables. `nan` for a method with one pass.
         num_perturbed: How many of the trainable weights are perturbed.
         num_weights: How many trainable weights there are.
+        left_after_rounding: The part of e that is left in w + e: `(((w + e) -
+            w) . e) / ||e||^2`. 1 up to rounding, but for weights in float16
+            or bfloat16.
+        noise: How much the loss at w differs when it is computed once more.
+            More than rounding if layers draw random numbers that are not
+            Keras' (`tf.random`, `random`), which no pass can repeat: then
+            `sharpness` is noise.
         guessed_roles: What variables are taken for by their shape, by path,
             where no name tells kernels from biases. `perturb` by role and
             ASAM go by it.
@@ -48,6 +56,8 @@ class Verification:
     angle: float
     num_perturbed: int
     num_weights: int
+    left_after_rounding: float = 1.0
+    noise: float = 0.0
     guessed_roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -66,6 +76,7 @@ class Verification:
             f"({relative:+.2%})",
             f"norm of e              {self.perturbation_norm:.4g}",
             f"angle between g and h  {self.angle:.2f} degrees",
+            *self._doubts(),
             "norm of e / norm of w  by variable:",
         ]
         width = max(len(path) for path in self.relative_sizes)
@@ -77,6 +88,26 @@ class Verification:
             lines.append("roles guessed from shapes:")
         lines += [f"  {path}: {r}" for path, r in self.guessed_roles.items()]
         return "\n".join(lines)
+
+    def _doubts(self) -> list[str]:
+        lines = []
+        if abs(self.left_after_rounding - 1) > _MUCH_ROUNDING:
+            lines.append(
+                f"left of e in w + e     {self.left_after_rounding:.0%}"
+            )
+        if self.noise > _SAME_LOSS * abs(self.loss):
+            lines.append(
+                f"the loss at w again    differs by {self.noise:.3g}: layers "
+                "draw numbers of their own"
+            )
+        return lines
+
+
+_MUCH_ROUNDING = 0.01
+"""What rounding of float32 leaves of e is closer to 1 than this."""
+
+_SAME_LOSS = 1e-5
+"""Two sums of some thousand float32 numbers, in another order, are closer."""
 
 
 def verify(
@@ -116,7 +147,11 @@ def verify(
     step = Step(model, batch)
     inspection = step.inspect(state, rho)
     check_effect(model, inspection)
-    return _summary(model, step, inspection, rho)
+    if model.sam.method.needs_gradients:
+        batch = leading_examples(batch, model.sam.ascent_fraction) or batch
+    again = step.two_passes.clean_pass(batch, state, [])
+    noise = abs(float(again.loss) - float(inspection.loss))
+    return _summary(model, step, inspection, rho, noise)
 
 
 def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
@@ -195,7 +230,11 @@ def relative_size(model: SAMModel, inspection: Inspection) -> float:
 
 
 def _summary(
-    model: SAMModel, step: Step, inspection: Inspection, rho: float
+    model: SAMModel,
+    step: Step,
+    inspection: Inspection,
+    rho: float,
+    noise: float,
 ) -> Verification:
     weights = model.trainable_variables
     _, perturbed = roles.of_sam_model(model)
@@ -213,8 +252,26 @@ def _summary(
         angle=_angle(model, step, inspection),
         num_perturbed=sum(math.prod(weights[i].shape) for i in perturbed),
         num_weights=sum(math.prod(v.shape) for v in weights),
+        left_after_rounding=_left_after_rounding(
+            [weights[i] for i in perturbed], [moved[i] for i in perturbed]
+        ),
+        noise=noise,
         guessed_roles=roles.guessed(model),
     )
+
+
+def _left_after_rounding(weights: list[Any], perturbation: Vector) -> float:
+    product, square = 0.0, 0.0
+    for weight, tensor in zip(weights, perturbation):
+        e = ops.cast(tensor, weight.dtype)
+        left = _float64(weight.value + e) - _float64(weight.value)
+        product += float(np.sum(left * _float64(e)))
+        square += float(np.sum(_float64(e) ** 2))
+    return product / square
+
+
+def _float64(tensor: Any) -> Any:
+    return np.asarray(ops.convert_to_numpy(tensor), "float64")
 
 
 def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:

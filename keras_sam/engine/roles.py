@@ -1,6 +1,7 @@
 """What each variable of a model is for, and which ones are perturbed."""
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,22 @@ def of_sam_model(model: Any) -> tuple[list[str], list[int]]:
     if state.selected_for != weights:
         state.selection = roles(model), perturbed(model, model.sam.perturb)
         state.selected_for = weights
+        _warn_of_rounding(model, state.selection[1])
     return state.selection
+
+
+def _warn_of_rounding(model: Any, positions: list[int]) -> None:
+    """Warn where w + e is rounded to 8 or 11 bits."""
+    dtypes = {model.trainable_variables[i].dtype for i in positions}
+    low = sorted(dtypes & {"bfloat16", "float16"})
+    if low and not model.sam.is_plain:
+        warnings.warn(
+            f"The weights are {' and '.join(low)}, in which w + e loses part "
+            "of the perturbation, or all of it: `keras_sam.verify` says how "
+            "much is left. With a mixed policy, such as "
+            '`"mixed_bfloat16"`, weights are float32.',
+            stacklevel=2,
+        )
 
 
 def check_perturbed(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -295,3 +296,58 @@ def test_plain_model_is_refused():
         keras_sam.verify(model, *batch())
     with pytest.raises(TypeError, match="must be a `SAMModel`"):
         keras_sam.verify(methods.SAM(), *batch())
+
+
+class OwnNoise(layers.Layer):
+    """Draws numbers that no pass can repeat."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = np.random.default_rng(0)
+
+    def call(self, inputs):
+        return inputs + self.generator.normal()
+
+
+def test_numbers_that_are_not_drawn_again_are_said_to_be_noise():
+    x, y, _ = batch()
+    inputs = keras.Input((3,))
+    model = keras_sam.SAMModel(inputs, layers.Dense(1)(OwnNoise()(inputs)))
+    model.compile("sgd", "mse", run_eagerly=True)
+    found = keras_sam.verify(model, x, y)
+    assert found.noise > 1e-3 * found.loss
+    assert "layers draw numbers of their own" in str(found)
+
+
+def test_draws_of_keras_are_no_noise():
+    x, y, _ = batch()
+    inputs = keras.Input((3,))
+    outputs = layers.Dense(1)(layers.GaussianNoise(1.0)(inputs))
+    model = keras_sam.SAMModel(inputs, outputs)
+    model.compile("sgd", "mse", run_eagerly=True)
+    found = keras_sam.verify(model, x, y)
+    assert found.noise == 0
+    assert "draw" not in str(found)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+def test_what_rounding_leaves_of_the_perturbation_is_said(policy):
+    # With w = 1 and one feature of 1, e = (rho). The numbers of bfloat16 after
+    # 1 are 2^-7 apart: 1 + 2^-7 + 2^-9 is rounded to 1 + 2^-7, four fifths.
+    rho = 2**-7 + 2**-9
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input((1,))
+    outputs = layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs)
+    model = keras_sam.SAMModel(inputs, outputs, rho=rho)
+    model.compile("sgd", "mse", run_eagerly=True)
+    x, y = np.ones((1, 1)), np.zeros((1, 1))
+    is_low = policy == "bfloat16"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = keras_sam.verify(model, x, y)
+    said = [w for w in caught if "The weights are bfloat16" in str(w.message)]
+    assert len(said) == is_low
+    assert ("left of e" in str(found)) == is_low
+    # Exact in bfloat16; in float32 to its rounding.
+    expected = 0.8 if is_low else 1.0
+    assert found.left_after_rounding == pytest.approx(expected, rel=2**-15)
