@@ -47,7 +47,6 @@ from keras_sam.backend.common import kept_generators
 from keras_sam.backend.common import mean_over_replicas
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
-from keras_sam.backend.common import release
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
@@ -146,7 +145,6 @@ __all__ = [
     "perturbed_weights",
     "predict",
     "read",
-    "release",
     "save_under_name_of",
     "scale",
     "scale_lazily",

@@ -85,15 +85,6 @@ def perturbed_weights(
     ]
 
 
-def release(weights: Vector) -> None:
-    """Free the memory of what `perturbed_weights` returned, if it is kept.
-
-    Args:
-        weights: What the trainable variables read as in the second pass.
-    """
-    del weights
-
-
 def generator_variables() -> list[keras.Variable]:
     """Return the state of what random operations without a seed draw from."""
     return [keras_private.made_global_seed_variable()]
@@ -184,11 +175,6 @@ class PerVariable:
     def __init__(self, make: Callable[[keras.Variable], Any]) -> None:
         self._make = make
         self._made: dict[int, Any] = {}
-
-    @property
-    def made(self) -> list[Any]:
-        """All that there are."""
-        return list(self._made.values())
 
     def __call__(self, variable: keras.Variable) -> Any:
         key = id(variable)

@@ -242,9 +242,7 @@ class TwoPasses:
                 auxiliary=perturbed.auxiliary[1], state=[], unlisted=[]
             )
 
-        perturbed: Pass = self._call(run)
-        backend.release(weights)
-        return perturbed
+        return self._call(run)
 
     def _perturb(self, g: Vector, rho: Tensor, method_state: State) -> Vector:
         masked, weights = self.view.masked, self.view.weights

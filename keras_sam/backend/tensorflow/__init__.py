@@ -8,7 +8,6 @@ from keras_sam.backend.tensorflow.autodiff import filled_like
 from keras_sam.backend.tensorflow.autodiff import mean_over_replicas
 from keras_sam.backend.tensorflow.autodiff import num_replicas
 from keras_sam.backend.tensorflow.autodiff import perturbed_weights
-from keras_sam.backend.tensorflow.autodiff import release
 from keras_sam.backend.tensorflow.autodiff import select
 from keras_sam.backend.tensorflow.autodiff import stored_values
 from keras_sam.backend.tensorflow.autodiff import sum_in_turn
@@ -32,7 +31,6 @@ __all__ = [
     "mean_over_replicas",
     "num_replicas",
     "perturbed_weights",
-    "release",
     "scale_lazily",
     "scale_or_zero",
     "select",

@@ -56,63 +56,29 @@ def perturbed_weights(
     that are computed again in the backward pass, `tf.custom_gradient`, a tape
     of the user's own.
     """
-    shadow = shadow_of(is_compiled_by_xla())
     shadows = [shadow(variable) for variable in variables]
     for variable, value, e in zip(shadows, values, perturbation):
         variable.assign(value + tf.cast(e, value.dtype))
     return shadows
 
 
-def release(weights: Vector) -> None:
-    """Free the memory of what `perturbed_weights` returned.
-
-    Else it would be held during the next clean pass, beside its gradients.
-    """
-    ours = {id(variable) for variable in _empty_shadow.made}
-    for weight in weights:
-        if id(weight) in ours:
-            _empty(weight)
-
-
 def _shadow(variable: keras.Variable) -> tf.Variable:
-    """Return a variable, one on each replica, that is never saved."""
+    """Return the variable that holds w + e, one on each replica.
+
+    It is never saved. Its memory stays: it cannot be emptied between steps,
+    since graphs ask for the shape of a variable at any time.
+    """
     with tf.init_scope():
         return tf.Variable(
             tf.zeros(variable.shape, variable.dtype),
             trainable=True,
-            validate_shape=False,
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.MEAN,
             name=f"perturbed_{variable.name}",
         )
 
 
-def _shadow_without_elements(variable: keras.Variable) -> tf.Variable:
-    made = _shadow(variable)
-    with tf.init_scope():
-        for one in getattr(made, "values", [made]):
-            _empty(one)
-    return made
-
-
-def _empty(variable: tf.Variable) -> None:
-    # A trace would refuse a shape that it knows to be another.
-    nothing = tf.raw_ops.PlaceholderWithDefault(
-        input=tf.zeros((0,), variable.dtype), shape=None
-    )
-    tf.raw_ops.AssignVariableOp(
-        resource=variable.handle, value=nothing, validate_shape=False
-    )
-
-
-# XLA, which finds room for it, cannot change the shape of a variable.
-_full_shadow = common.PerVariable(_shadow)
-_empty_shadow = common.PerVariable(_shadow_without_elements)
-
-
-def shadow_of(compiled_by_xla: bool) -> common.PerVariable:
-    """Return what gives the variable that holds w + e in such a program."""
-    return _full_shadow if compiled_by_xla else _empty_shadow
+shadow = common.PerVariable(_shadow)
 
 
 def densify(gradient: Tensor, weight: Tensor) -> Tensor:

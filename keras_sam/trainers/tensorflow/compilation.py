@@ -62,11 +62,6 @@ def compiled(model: keras.Model) -> Callable[[Callable[[], Any]], Any] | None:
     return call_compiled if is_asked_for else None
 
 
-def has_compiled_steps(model: keras.Model) -> bool:
-    """Return whether XLA compiles steps or their parts."""
-    return is_on_tpu(model) or (model.jit_compile and not model.run_eagerly)
-
-
 def call_compiled(function: Callable[[], Any]) -> Any:
     """Call a function in one XLA program and return its result.
 

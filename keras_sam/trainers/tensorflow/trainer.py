@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_sam import backend
-from keras_sam.backend.tensorflow.autodiff import shadow_of
+from keras_sam.backend.tensorflow.autodiff import shadow
 from keras_sam.backend.tensorflow.building import outside_of_traces
 from keras_sam.backend.tensorflow.raw_variables import warn_of_raw_variables
 from keras_sam.engine import update
@@ -115,6 +115,5 @@ class Trainer(OwnFunctions, keras.Model):
     def _make_variables(self) -> None:
         self.build_method_state()
         backend.unlisted_state(self)
-        shadow = shadow_of(compilation.has_compiled_steps(self))
         for variable in self.trainable_variables:
             shadow(variable)
