@@ -51,11 +51,11 @@ def _layer(model: keras.Model, layer: Any) -> keras.Layer:
 
 
 def _chosen(model: keras.Model, perturb: Any, received: Any) -> list[int]:
-    try:
-        return roles.perturbed(model, perturb)
-    except ValueError as error:
+    chosen = roles.perturbed(model, perturb)
+    if not chosen:
         paths = ", ".join(v.path for v in model.trainable_variables[:8])
         raise ValueError(
             "`variables` must select at least one trainable variable. The "
             f"model has: {paths}. Received: variables={received!r}"
-        ) from error
+        )
+    return chosen

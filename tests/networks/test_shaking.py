@@ -81,7 +81,9 @@ def test_shake_drop_multiplies_by_its_mean_after_training():
 
 
 def test_shake_drop_of_no_probability_is_refused():
-    with pytest.raises(ValueError, match=r"`survival` must be in.*=1\.5"):
+    with pytest.raises(
+        ValueError, match=r"`survival` must be a number in.*=1\.5"
+    ):
         networks.ShakeDrop(1.5)
 
 

@@ -184,7 +184,7 @@ def test_a_measure_may_be_named_alone():
 @pytest.mark.parametrize("bad", [0, 1.5])
 @pytest.mark.parametrize("name", ["every_epochs", "every_steps"])
 def test_bad_interval_is_refused(name, bad):
-    message = f"`{name}` must be an integer above 0. Received: {name}={bad}"
+    message = f"`{name}` must be an integer >= 1. Received: {name}={bad}"
     with pytest.raises(ValueError, match=message):
         callbacks.SharpnessMonitor(*dense.label_data(), **{name: bad})
     with pytest.raises(ValueError, match=message):

@@ -355,9 +355,21 @@ def test_random_vectors_are_those_of_the_seed(
         (sharpness.hessian_eigenvalues, {"k": 0}, "`k` must be"),
         (sharpness.hessian_eigenvalues, {"which": "BE"}, "`which` must be"),
         (sharpness.hessian_trace, {"rank": -1}, "`rank` must be"),
-        (sharpness.hessian_trace, {"max_probes": 1}, "`max_probes` at"),
-        (sharpness.spectral_density, {"num_probes": 1}, "`num_probes` at"),
-        (sharpness.spectral_density, {"width": 0}, "`width` above"),
+        (
+            sharpness.hessian_trace,
+            {"max_probes": 1},
+            "`max_probes` must be an integer >= 2",
+        ),
+        (
+            sharpness.spectral_density,
+            {"num_probes": 1},
+            "`num_probes` must be an integer >= 2",
+        ),
+        (
+            sharpness.spectral_density,
+            {"width": 0},
+            "`width` must be a number in",
+        ),
     ],
 )
 def test_bad_argument_is_refused(measured, function, arguments, message):
