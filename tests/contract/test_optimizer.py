@@ -66,6 +66,7 @@ def test_gradient_far_below_one_still_gives_a_perturbation_of_norm_rho():
     assert logs["sharpness"] == pytest.approx(2e-12 * RHO, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The weights are")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_norm_of_many_small_numbers_is_accumulated_in_float32(dtype, mode):
     # All 4096 slopes are 1, of norm 64, so with rho = 1 every weight moves by

@@ -30,7 +30,10 @@ def is_train_step_whole(model: keras.Model) -> bool:
     Not where it branches or loops: there XLA takes the gradients of
     convolutions tens of times as long on a CPU.
     """
-    return is_whole(model) and not model.sam.has_control_flow
+    branches = model.sam.has_control_flow
+    if model.built and not model.trainable_variables:
+        branches = False  # Its steps are plain.
+    return is_whole(model) and not branches
 
 
 @contextlib.contextmanager
