@@ -129,7 +129,11 @@ def test_a_model_without_trainable_weights_takes_plain_steps(
     with pytest.warns(UserWarning, match="no trainable weights, so that"):
         sharp, logs = training.train(task, {"method": method}, **mode)
     assert logs.pop("sharpness") == [0.0, 0.0]
-    assert logs == plain_logs
+    assert logs.keys() == plain_logs.keys()
+    for name, values in logs.items():
+        # A model that is not built yet may turn out to have weights, so that
+        # XLA does not make one program of a step of AESAM: two roundings.
+        assert values == pytest.approx(plain_logs[name], rel=2 * 2**-24)
     assert_same(training.state(sharp), training.state(plain))
 
 
