@@ -132,8 +132,9 @@ def test_a_model_without_trainable_weights_takes_plain_steps(
     assert logs.keys() == plain_logs.keys()
     for name, values in logs.items():
         # A model that is not built yet may turn out to have weights, so that
-        # XLA does not make one program of a step of AESAM: two roundings.
-        assert values == pytest.approx(plain_logs[name], rel=2 * 2**-24)
+        # XLA does not make one program of a step of AESAM: the mean of 24
+        # numbers, and of three batches, is summed in another order.
+        assert values == pytest.approx(plain_logs[name], rel=8 * 2**-24)
     assert_same(training.state(sharp), training.state(plain))
 
 
