@@ -106,9 +106,6 @@ def _check_rho(rho: Any, default: float) -> Any:
 def _check_perturbation(perturbation: Any) -> str | int:
     if perturbation in _PERTURBATIONS:
         return perturbation
-    if isinstance(perturbation, str):
-        raise ValueError(
-            '`perturbation` must be "replica", "global", or an integer >= 1. '
-            f"Received: perturbation={perturbation!r}"
-        )
-    return validation.integer("perturbation", perturbation)
+    return validation.integer(
+        "perturbation", perturbation, alternative=', "replica" or "global"'
+    )

@@ -11,15 +11,23 @@ from typing import Any
 import keras
 
 
-def integer(name: str, value: Any, least: int = 1) -> int:
+def integer(
+    name: str, value: Any, least: int = 1, alternative: str = ""
+) -> int:
     """Return an argument as an integer >= `least`.
+
+    Args:
+        name: Of the argument.
+        value: Of the argument.
+        least: The least that is allowed.
+        alternative: What the argument may be instead, for the message.
 
     Raises:
         ValueError: If it is none.
     """
     if not _is_real(value) or value % 1 != 0 or value < least:
         raise ValueError(
-            f"`{name}` must be an integer >= {least}. "
+            f"`{name}` must be an integer >= {least}{alternative}. "
             f"Received: {name}={value!r}"
         )
     return int(value)

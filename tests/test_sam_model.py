@@ -37,9 +37,18 @@ def compiled(**arguments):
         ({"method": "SAM"}, "`method` must be.*\"sam\".*method='SAM'"),
         ({"method": None}, "`method` must be.*method=None"),
         ({"perturb": "weights"}, "`perturb` must be.*perturb='weights'"),
-        ({"perturbation": "local"}, "`perturbation` must be.*'local'"),
-        ({"perturbation": 0}, "`perturbation` must be.*perturbation=0"),
-        ({"perturbation": True}, "`perturbation` must be.*=True"),
+        (
+            {"perturbation": "local"},
+            '`perturbation` must be .*"replica" or "global".*\'local\'',
+        ),
+        (
+            {"perturbation": 0},
+            '`perturbation` must be .*"replica" or "global".*perturbation=0',
+        ),
+        (
+            {"perturbation": True},
+            '`perturbation` must be .*"replica" or "global".*=True',
+        ),
         ({"num_microbatches": 0}, "`num_microbatches` must be.*=0"),
         ({"num_microbatches": 2.5}, "`num_microbatches` must be.*=2.5"),
         ({"num_microbatches": True}, "`num_microbatches` must be.*=True"),

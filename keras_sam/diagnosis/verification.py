@@ -184,7 +184,7 @@ _ALL = 2**31 - 1
 def _check(model: Any) -> None:
     if not isinstance(model, SAMModel):
         raise TypeError(
-            "`model` must be a `SAMModel`. "
+            "`model` must be a `SAMModel`: `SAMModel.from_model` makes one. "
             f"Received: model={model!r} (of type {type(model)})"
         )
     if not model.compiled or model.optimizer is None:

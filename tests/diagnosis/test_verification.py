@@ -291,7 +291,7 @@ def test_plain_model_is_refused():
     model = small_network.network(keras.Model)
     model.compile("sgd", "mse")
     with pytest.raises(
-        TypeError, match=r"must be a `SAMModel`. Received: .*Fun"
+        TypeError, match=r"must be a `SAMModel`: .* Received: .*Fun"
     ):
         keras_sam.verify(model, *batch())
     with pytest.raises(TypeError, match="must be a `SAMModel`"):
