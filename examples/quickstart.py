@@ -217,17 +217,19 @@ def draw(runs, positions, losses, path):
     axes[0].annotate(
         f"{share_right:.0f} % of these labels are right",
         (num_epochs, share_right),
-        (0, -12),
+        (0, 20),  # Above both curves.
         textcoords="offset points",
         horizontalalignment="right",
-        verticalalignment="top",
         fontsize=10,
     )
-    for method in METHODS:
-        draw_curve(
-            axes[0], method, [run.train_accuracy for run in runs[method]]
-        )
-        draw_curve(axes[1], method, [run.test_accuracy for run in runs[method]])
+    for axis, name in (axes[0], "train_accuracy"), (axes[1], "test_accuracy"):
+        curves = {
+            method: [getattr(run, name) for run in runs[method]]
+            for method in METHODS
+        }
+        upper = max(METHODS, key=lambda method: np.mean(curves[method], 0)[-1])
+        for method, values in curves.items():
+            draw_curve(axis, method, values, method == upper)
     axes[0].set_title("Fit to the noisy training labels")
     axes[1].set_title("Clean test digits")
     axes[0].set_ylabel("accuracy (%)")
@@ -242,8 +244,11 @@ def draw(runs, positions, losses, path):
     plt.close(figure)
 
 
-def draw_curve(axis, method, accuracies):
-    """Draw the mean over seeds, and the band from lowest to highest."""
+def draw_curve(axis, method, accuracies, is_upper):
+    """Draw the mean over seeds, and the band from lowest to highest.
+
+    `is_upper` keeps the figure at its end apart from that of the other curve.
+    """
     values = 100 * np.array(accuracies)
     epochs = np.arange(1, values.shape[1] + 1)
     color = COLORS[method]
@@ -254,9 +259,9 @@ def draw_curve(axis, method, accuracies):
     axis.annotate(
         f"{values.mean(0)[-1]:.0f} %",
         (epochs[-1], values.mean(0)[-1]),
-        (5, 0),
+        (5, 1 if is_upper else -1),
         textcoords="offset points",
-        verticalalignment="center",
+        verticalalignment="bottom" if is_upper else "top",
         color=color,
         weight="bold",
     )
