@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from typing_extensions import Self
     from typing_extensions import Unpack
 
+_FIT_AFTER_BATCH_SIZE = (
+    "epochs",
+    "verbose",
+    "callbacks",
+    "validation_split",
+    "validation_data",
+    "shuffle",
+    "class_weight",
+    "sample_weight",
+    "initial_epoch",
+    "steps_per_epoch",
+    "validation_steps",
+    "validation_batch_size",
+    "validation_freq",
+)
+"""Keras' arguments of `fit`, in its order. They are not read from `keras.Model`
+because tools that log trainings put functions of their own in its place."""
+
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class SAMModel(Trainer):
@@ -269,9 +287,8 @@ class SAMModel(Trainer):
         if batch_size is not None:
             check_batch_size(self, batch_size)
         # By name: the class of an adopted model may have another order.
-        bind = inspect.signature(keras.Model.fit).bind
-        named = bind(self, x, y, batch_size, *args).arguments
-        del named["self"]
+        named = {"x": x, "y": y, "batch_size": batch_size}
+        named |= zip(_FIT_AFTER_BATCH_SIZE, args)
         return super().fit(**named, **kwargs)
 
     def train_on_batch(

@@ -3,12 +3,15 @@
 Nothing is lost: weights and optimizer stay as they were.
 """
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import keras_sam
+from keras_sam import sam_model
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(12, 1)).astype("float32")
@@ -155,3 +158,16 @@ def test_a_train_step_of_its_own_is_refused():
 
     with pytest.raises(ValueError, match="must not have a `train_step` of"):
         keras_sam.SAMModel.from_model(Own())
+
+
+def test_fit_passes_on_what_is_given_by_position(monkeypatch):
+    parameters = list(inspect.signature(keras.Model.fit).parameters)
+    assert parameters[4:] == list(sam_model._FIT_AFTER_BATCH_SIZE)
+    fit = keras.Model.fit
+    # As tools do that log trainings.
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda *args, **kwargs: fit(*args, **kwargs)
+    )
+    history = compiled().fit(X, Y, 2, 3, 0, None, 0.25)
+    assert history.epoch == [0, 1, 2]
+    assert "val_loss" in history.history
