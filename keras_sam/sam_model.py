@@ -282,10 +282,16 @@ class SAMModel(Trainer):
             A `keras.callbacks.History`.
 
         Raises:
+            TypeError: If there are more positional arguments than Keras has.
             ValueError: If `batch_size` is smaller than `num_microbatches`.
         """
         if batch_size is not None:
             check_batch_size(self, batch_size)
+        if len(args) > len(_FIT_AFTER_BATCH_SIZE):
+            raise TypeError(
+                "`fit` was given too many positional arguments. "
+                f"Received: {3 + len(args)} of them"
+            )
         # By name: the class of an adopted model may have another order.
         named = {"x": x, "y": y, "batch_size": batch_size}
         named |= zip(_FIT_AFTER_BATCH_SIZE, args)
