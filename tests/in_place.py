@@ -41,7 +41,7 @@ def perturbation(name, gradients, variables, rho):
         gradient=lambda w: g,
     )
     parts = np.split(
-        formula.climb(at).e, np.cumsum([x.size for x in gradients])
+        formula.two_passes(at).e, np.cumsum([x.size for x in gradients])
     )
     return [e.reshape(x.shape) for e, x in zip(parts, gradients)]
 

@@ -1,4 +1,4 @@
-"""Sharpness-aware methods: how to perturb, and what to follow."""
+"""Sharpness-aware methods: the perturbation, and the gradients applied."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ _BY_NAME = {
 
 
 def get(identifier: Any) -> Method:
-    """Return the method that `identifier` stands for.
+    """Return a method, given an instance, a name or a configuration.
 
     Args:
         identifier: A `Method`, its name in lower case with underscores, or its

@@ -18,23 +18,23 @@ from keras_sam.types import Weight
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ASAM(Method):
-    """Climb in the metric of the weights: `e = rho * T^2 g / ||T g||`.
+    """Perturb in the metric of the weights: `e = rho * T^2 g / ||T g||`.
 
     `T` is diagonal, with the entry `|w| + eta` for each weight of a kernel, an
     embedding or a normalization scale, and 1 for biases and offsets. The
     neighbourhood then scales with the weights, so that rescaling a layer
     without changing the function does not change its sharpness. The length of
-    `e` is not `rho`; the length of `T^-1 e` is.
+    `T^-1 e` is `rho`; that of `e` is not.
 
     A useful radius is about ten times that of SAM. The default is 0.5, the
-    authors' choice for CIFAR-10; for CIFAR-100 they take 1.0.
+    authors' choice for CIFAR-10; for CIFAR-100 they use 1.0.
 
     Args:
-        eta: Float >= 0. Keeps weights near zero from being frozen out.
-            Defaults to 0.01, as in the authors' code.
+        eta: Float >= 0. With a positive value, weights of zero are perturbed
+            too. Defaults to 0.01, as in the authors' code.
         scale_all: Boolean, whether biases and offsets are scaled as well. With
             `eta=0` this is the variant of several PyTorch packages, which
-            wants a radius about four times larger. Defaults to `False`.
+            requires a radius about four times larger. Defaults to `False`.
 
     Raises:
         ValueError: If `eta` is negative or not finite.
@@ -66,6 +66,8 @@ class ASAM(Method):
         state: State,
     ) -> Vector:
         del state
+        # e maximizes g . e = (T g) . (T^-1 e) under ||T^-1 e|| = rho, so
+        # T^-1 e = rho T g / ||T g||.
         metric = [self._metric(weight) for weight in weights]
         scaled = vectors.multiply(metric, gradients)
         return vectors.multiply(metric, vectors.with_norm(rho, scaled))

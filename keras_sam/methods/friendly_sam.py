@@ -17,14 +17,14 @@ from keras_sam.types import Weight
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FriendlySAM(Method):
-    """Climb along what is special about the batch.
+    """Perturb along the part of the gradient that is specific to the batch.
 
     `e = rho * d / ||d||` with `d = g - sigma * m`, where `m` is a moving
-    average of the gradients of earlier batches, an estimate of the full
+    average of the gradients of earlier batches, which estimates the full
     gradient. At the first step `d = g`, and `m` becomes `g`; later
     `m = decay * m + (1 - decay) * g`. With `sigma=0` this is SAM.
 
-    Keeps one copy of the perturbed weights.
+    Stores one copy of the perturbed weights.
 
     Args:
         sigma: Float, how much of the average is subtracted. Defaults to 1.0,
@@ -38,8 +38,8 @@ class FriendlySAM(Method):
     Reference:
         [Li et al., 2024](https://arxiv.org/abs/2403.12350) and the
         [authors' code](https://github.com/nblt/F-SAM). As in the code, the
-        average does not yet hold the gradient that it is subtracted from; in
-        the paper it does. For `sigma=1` the direction is the same.
+        average does not include the present gradient; in the paper it does.
+        For `sigma=1` the direction is the same.
     """
 
     sigma: float = 1.0
@@ -66,8 +66,11 @@ class FriendlySAM(Method):
         state: State,
     ) -> Vector:
         del weights
-        usual = vectors.scale(self.sigma, state["average"])
-        return vectors.with_norm_lazily(rho, vectors.subtract(gradients, usual))
+        # The state is that before the step. With the present gradient in the
+        # average, g - m' = g - (decay m + (1 - decay) g) = decay (g - m):
+        # another length, the same direction.
+        full = vectors.scale(self.sigma, state["average"])
+        return vectors.with_norm_lazily(rho, vectors.subtract(gradients, full))
 
     def next_state(
         self,
@@ -76,6 +79,8 @@ class FriendlySAM(Method):
         state: State,
     ) -> State:
         del perturbed_gradients
+        # 0 at the first step: the average starts at g, unbiased by the zeros
+        # that it is created with.
         decay = self.decay * state["has_started"]
         return {
             "average": vectors.interpolate(decay, state["average"], gradients),

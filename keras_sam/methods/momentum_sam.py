@@ -20,20 +20,20 @@ from keras_sam.types import Weight
 class MomentumSAM(Method):
     """Perturb along the coming update, at the cost of a plain step.
 
-    `e = -rho * m / ||m||` with `m = momentum * m + h`, the sum of the gradients
-    that the optimizer's momentum is made of too. There is one pass, at w + e.
-    The sign is meant: this looks ahead along the momentum rather than climbs.
-    At the first step `m` is zero and so is `e`.
+    `e = -rho * m / ||m||` with `m = momentum * m + h`, the decayed sum that
+    the optimizer's momentum is too. There is one pass, at w + e. The sign is
+    negative on purpose: `w + e` lies ahead in the direction of the update. At
+    the first step `m` and `e` are zero.
 
     Without the loss at w, `loss` and the metrics are those at w + e, and
-    `sharpness` is the first-order estimate `h . e` of the rise; it is mostly
-    negative. Keeps one copy of the perturbed weights. Evaluation sees the
-    weights themselves; nothing has to be swapped back.
+    `sharpness` is the first-order estimate `h . e` of the rise, which is
+    mostly negative. Stores one copy of the perturbed weights. Evaluation uses
+    the weights themselves; nothing has to be swapped back.
 
     Args:
         momentum: Float in [0, 1). Should be that of the optimizer: `momentum`
-            of SGD, `beta_1` of Adam; the direction is then exactly that of
-            its momentum. Defaults to 0.9.
+            of SGD, `beta_1` of Adam; `m` then has exactly the direction of
+            the optimizer's momentum. Defaults to 0.9.
 
     Raises:
         ValueError: If `momentum` is outside [0, 1).
@@ -75,6 +75,7 @@ class MomentumSAM(Method):
         perturbed_gradients: Vector | None,
         state: State,
     ) -> State:
+        # `gradients` are those at w + e, since `needs_gradients` is false.
         del perturbed_gradients
-        kept = vectors.scale(self.momentum, state["momentum"])
-        return {"momentum": vectors.add(kept, gradients)}
+        decayed = vectors.scale(self.momentum, state["momentum"])
+        return {"momentum": vectors.add(decayed, gradients)}

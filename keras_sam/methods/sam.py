@@ -13,7 +13,7 @@ from keras_sam.types import Weight
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClimbsLikeSAM(Method):
+class PerturbsLikeSAM(Method):
     """A method whose perturbation is that of SAM: `e = rho * g / ||g||`."""
 
     def perturb(
@@ -29,8 +29,8 @@ class ClimbsLikeSAM(Method):
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAM(ClimbsLikeSAM):
-    """Climb to the edge of a ball: `e = rho * g / ||g||`.
+class SAM(PerturbsLikeSAM):
+    """Perturb to the surface of a ball: `e = rho * g / ||g||`.
 
     The norm is the Euclidean norm over all perturbed variables together. The
     default radius is 0.05, which the paper calls a solid default (section

@@ -5,18 +5,18 @@ import dataclasses
 import keras
 
 from keras_sam import vectors
-from keras_sam.methods.sam import ClimbsLikeSAM
+from keras_sam.methods.sam import PerturbsLikeSAM
 from keras_sam.types import State
 from keras_sam.types import Vector
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StableSAM(ClimbsLikeSAM):
-    """Follow the direction of `h` at the length of `g`.
+class StableSAM(PerturbsLikeSAM):
+    """Apply the direction of `h` at the length of `g`.
 
     `u = h * ||g|| / ||h||`. Near a minimum the gradient at w + e is much
-    longer than the one at w and throws plain SAM out; at the length of `g` a
+    longer than that at w, which makes SAM unstable; at the length of `g` a
     larger learning rate stays stable. No hyperparameters.
 
     Reference:

@@ -17,13 +17,13 @@ from keras_sam.types import Weight
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VaSSO(Method):
-    """Climb along a moving average of the gradients, this one included.
+    """Perturb along a moving average of gradients, the present one included.
 
     `e = rho * d / ||d||` with `d = (1 - theta) * d + theta * g`, so that the
-    noise of a single batch moves the direction less. With `theta=1` this is
+    noise of a single batch changes the direction less. With `theta=1` this is
     SAM.
 
-    Keeps one copy of the perturbed weights.
+    Stores one copy of the perturbed weights.
 
     Args:
         theta: Float in (0, 1], the weight of the present gradient. The
@@ -68,6 +68,8 @@ class VaSSO(Method):
         return {"direction": self._direction(gradients, state)}
 
     def _direction(self, gradients: Vector, state: State) -> Vector:
+        # `perturb` and `next_state` are both given the state before the step,
+        # so both compute the same d.
         return vectors.interpolate(
             1 - self.theta, state["direction"], gradients
         )

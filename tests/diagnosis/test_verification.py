@@ -46,7 +46,7 @@ def expected(formula, rho, ascent_fraction=1.0, chosen=None):
         PROBLEM.gradient(weight, *leading),
         lambda w: PROBLEM.gradient(w, *everything),
     )
-    e = formula.climb(at).e
+    e = formula.two_passes(at).e
     g, h = at.g[chosen], at.gradient(weight + e)[chosen]
     norm = np.linalg.norm
     bounds = np.cumsum([3 * 4, 4, 4])

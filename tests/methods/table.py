@@ -14,12 +14,12 @@ THRESHOLD = keras.optimizers.schedules.PolynomialDecay(1.0, 6, -1.0)
 
 
 class Row(NamedTuple):
-    """A method, and what is promised of it.
+    """A method, and its promises.
 
     Attributes:
         method: With hyperparameters that are not the defaults.
         formula: The same in NumPy.
-        rho: A radius that leaves its mark.
+        rho: A radius large enough for a visible effect.
         default_rho: The radius if none is given.
         copies: How many numbers are stored for each perturbed weight.
         numbers: How many other numbers are stored.
@@ -27,7 +27,7 @@ class Row(NamedTuple):
             work in `fit` only.
         corrects: Whether weights are changed past the optimizer, which is
             possible in `fit` only.
-        mixes: Whether the update depends on the gradient at w of weights
+        combines: Whether the update depends on the gradient at w of weights
             that are not perturbed.
     """
 
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     numbers: int = 0
     is_conditional: bool = False
     corrects: bool = False
-    mixes: bool = False
+    combines: bool = False
 
 
 METHODS = {
@@ -47,19 +47,19 @@ METHODS = {
     "asam": Row(
         methods.ASAM(eta=0.02), formulas.asam(0.02), 0.5, default_rho=0.5
     ),
-    "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), mixes=True),
+    "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), combines=True),
     "weighted_sam": Row(
         methods.WeightedSAM(gamma=0.8),
         formulas.weighted_sam(0.8, decoupled=True),
         rho=0.1,
         corrects=True,
-        mixes=True,
+        combines=True,
     ),
     "coupled": Row(
         methods.WeightedSAM(gamma=0.8, decoupled=False),
         formulas.weighted_sam(0.8, decoupled=False),
         rho=0.1,
-        mixes=True,
+        combines=True,
     ),
     "friendly_sam": Row(
         methods.FriendlySAM(sigma=0.7, decay=0.6),
@@ -68,7 +68,9 @@ METHODS = {
         numbers=1,
     ),
     "vasso": Row(methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1),
-    "stable_sam": Row(methods.StableSAM(), formulas.stable_sam(), mixes=True),
+    "stable_sam": Row(
+        methods.StableSAM(), formulas.stable_sam(), combines=True
+    ),
     "momentum_sam": Row(
         methods.MomentumSAM(momentum=MOMENTUM),
         formulas.momentum_sam(),
@@ -90,12 +92,12 @@ METHODS = {
 }
 
 NAMES = tuple(name for name in METHODS if name != "coupled")
-"""What `method=` of a `SAMModel` takes."""
+"""Values of the argument `method` of `SAMModel`."""
 
 STATEFUL = tuple(
     name for name, row in METHODS.items() if row.copies or row.numbers
 )
-"""The methods that store something between steps."""
+"""The methods with state."""
 
 IN_LOOPS = tuple(
     name

@@ -1,9 +1,9 @@
 """The sharpness-aware family as the papers and authors' codes print it.
 
 NumPy and float64, one flat vector of weights, nothing imported from
-`keras_sam`. A method is what it does on a step with a second pass (`climb`)
-and, if there are other steps, when that is (`climbs`) and what is followed
-instead (`stay`). `g` is the gradient at w, `h` the one at w + e.
+`keras_sam`. A method is a step with a second pass (`two_passes`) and, if some
+steps are plain, the decision (`decide`) and the gradient that is then applied
+(`reuse`). `g` is the gradient at w, `h` the one at w + e.
 """
 
 import math
@@ -14,32 +14,32 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Climb(NamedTuple):
-    """What the two passes over one part of a batch give.
+class PartResult(NamedTuple):
+    """The result of both passes over one part of a batch.
 
     Attributes:
         e: The perturbation.
-        update: What the optimizer is given.
-        memory: What the method remembers; a dictionary of numbers and vectors.
-        correction: What is subtracted past the optimizer, times its rate.
+        update: The gradient for the optimizer.
+        state: The method's state, a dictionary of numbers and vectors.
+        correction: Is subtracted past the optimizer, times its rate.
     """
 
     e: np.ndarray
     update: np.ndarray
-    memory: dict[str, Any]
+    state: dict[str, Any]
     correction: np.ndarray | float = 0.0
 
 
 class At(NamedTuple):
-    """Where a step begins.
+    """The start of a step.
 
     Attributes:
         weight: Vector w.
         rho: Number > 0.
         chosen: Boolean vector, which weights are perturbed.
         is_matrix: Boolean vector, which weights are those of matrices.
-        memory: What the method remembers.
-        velocity: The momentum of the optimizer, as Keras' SGD keeps it:
+        state: The method's state.
+        velocity: The momentum of the optimizer, as in Keras' SGD:
             `velocity = momentum * velocity - learning_rate * update`.
         g: The gradient at w.
         gradient: The gradient of the part as a function of the weights.
@@ -49,30 +49,30 @@ class At(NamedTuple):
     rho: float
     chosen: np.ndarray
     is_matrix: np.ndarray
-    memory: dict[str, Any]
+    state: dict[str, Any]
     velocity: np.ndarray
     g: np.ndarray | None = None
     gradient: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Method(NamedTuple):
-    """What tells the methods apart.
+    """A method, as functions of numbers and vectors.
 
     Attributes:
-        climb: `At -> Climb`.
-        start: Size of the weights to the first memory.
-        climbs: `(t, squared_norm, memory) -> (whether, memory)` at step t,
+        two_passes: `At -> PartResult`.
+        start: Returns the first state, given the number of weights.
+        decide: `(t, squared_norm, state) -> (whether, state)` at step t,
             counted from 0; `squared_norm` is the mean over the parts.
-        stay: `(g, memory) -> update`, without a second pass; both of the
+        reuse: `(g, state) -> update`, without a second pass; both of the
             perturbed weights alone.
-        is_blind: Whether there is no pass at w.
+        is_one_pass: Whether there is no pass at w.
     """
 
-    climb: Callable[[At], Climb]
+    two_passes: Callable[[At], PartResult]
     start: Callable[[int], dict[str, Any]] = lambda size: {}
-    climbs: Callable[..., Any] = lambda t, square, memory: (True, memory)
-    stay: Callable[..., np.ndarray] = lambda g, memory: g
-    is_blind: bool = False
+    decide: Callable[..., Any] = lambda t, square, state: (True, state)
+    reuse: Callable[..., np.ndarray] = lambda g, state: g
+    is_one_pass: bool = False
 
 
 def norm(vector):
@@ -92,49 +92,49 @@ def ascent(at, direction):
 def sam():
     """Foret et al., 2021, equation 2 with p = 2, equation 3."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.g)
-        return Climb(e, at.gradient(at.weight + e), at.memory)
+        return PartResult(e, at.gradient(at.weight + e), at.state)
 
-    return Method(climb)
+    return Method(two_passes)
 
 
 def asam(eta):
     """Kwon et al., 2021, equation 8 with p = 2 and the authors' operator."""
 
-    def climb(at):
+    def two_passes(at):
         t = np.where(at.is_matrix, np.abs(at.weight) + eta, 1.0)
         e = t * ascent(at, t * at.g)
-        return Climb(e, at.gradient(at.weight + e), at.memory)
+        return PartResult(e, at.gradient(at.weight + e), at.state)
 
-    return Method(climb)
+    return Method(two_passes)
 
 
 def gsam(alpha):
     """Zhuang et al., 2022, algorithm 1."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.g)
         h = at.gradient(at.weight + e)
         u = unit(h)
         g_orthogonal = at.g - (at.g @ u) * u
-        return Climb(e, h - alpha * g_orthogonal, at.memory)
+        return PartResult(e, h - alpha * g_orthogonal, at.state)
 
-    return Method(climb)
+    return Method(two_passes)
 
 
 def weighted_sam(gamma, decoupled):
     """Yue et al., 2023, algorithms 1 and 2 with the sharpness decoupled."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.g)
         h = at.gradient(at.weight + e)
         a = gamma / (1 - gamma)
         if decoupled:
-            return Climb(e, at.g, at.memory, a * (h - at.g))
-        return Climb(e, (1 - a) * at.g + a * h, at.memory)
+            return PartResult(e, at.g, at.state, a * (h - at.g))
+        return PartResult(e, (1 - a) * at.g + a * h, at.state)
 
-    return Method(climb)
+    return Method(two_passes)
 
 
 def friendly_sam(sigma, decay):
@@ -144,84 +144,84 @@ def friendly_sam(sigma, decay):
     each later one subtracts the average from before it.
     """
 
-    def climb(at):
-        m = at.memory["m"]
-        has_m = at.memory["has_m"]
+    def two_passes(at):
+        m = at.state["m"]
+        has_m = at.state["has_m"]
         e = ascent(at, at.g - sigma * m if has_m else at.g)
         m = decay * m + (1 - decay) * at.g if has_m else at.g
-        memory = {"m": m, "has_m": 1.0}
-        return Climb(e, at.gradient(at.weight + e), memory)
+        state = {"m": m, "has_m": 1.0}
+        return PartResult(e, at.gradient(at.weight + e), state)
 
-    return Method(climb, lambda size: {"m": np.zeros(size), "has_m": 0.0})
+    return Method(two_passes, lambda size: {"m": np.zeros(size), "has_m": 0.0})
 
 
 def vasso(theta):
     """Li and Giannakis, 2023."""
 
-    def climb(at):
-        d = (1 - theta) * at.memory["d"] + theta * at.g
+    def two_passes(at):
+        d = (1 - theta) * at.state["d"] + theta * at.g
         e = ascent(at, d)
-        return Climb(e, at.gradient(at.weight + e), {"d": d})
+        return PartResult(e, at.gradient(at.weight + e), {"d": d})
 
-    return Method(climb, lambda size: {"d": np.zeros(size)})
+    return Method(two_passes, lambda size: {"d": np.zeros(size)})
 
 
 def stable_sam():
     """Tan et al., 2025."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.g)
         h = at.gradient(at.weight + e)
-        return Climb(e, h * norm(at.g) / norm(h), at.memory)
+        return PartResult(e, h * norm(at.g) / norm(h), at.state)
 
-    return Method(climb)
+    return Method(two_passes)
 
 
 def momentum_sam():
     """Becker et al., 2024: along the velocity of the optimizer itself."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.velocity)
-        return Climb(e, at.gradient(at.weight + e), at.memory)
+        return PartResult(e, at.gradient(at.weight + e), at.state)
 
-    return Method(climb, is_blind=True)
+    return Method(two_passes, is_one_pass=True)
 
 
 def look_sam(period, alpha):
     """Liu et al., 2022, algorithm 1."""
 
-    def climb(at):
+    def two_passes(at):
         e = ascent(at, at.g)
         h = at.gradient(at.weight + e)
         g, h_chosen = (np.where(at.chosen, v, 0.0) for v in (at.g, h))
         h_parallel = (h_chosen @ g) / (g @ g) * g
-        return Climb(e, h, {"v": h_chosen - h_parallel})
+        return PartResult(e, h, {"v": h_chosen - h_parallel})
 
-    def stay(g, memory):
-        v = memory["v"]
+    def reuse(g, state):
+        v = state["v"]
         return g + alpha * norm(g) / norm(v) * v
 
     return Method(
-        climb,
+        two_passes,
         lambda size: {"v": np.zeros(size)},
-        lambda t, square, memory: (t % period == 0, memory),
-        stay,
+        lambda t, square, state: (t % period == 0, state),
+        reuse,
     )
 
 
 def ae_sam(threshold, decay):
     """Jiang et al., 2023; the mean starts with the first squared norm."""
 
-    def climbs(t, square, memory):
+    def decide(t, square, state):
         mu = square
-        if memory["has_mu"]:
-            mu = decay * memory["mu"] + (1 - decay) * square
-        s2 = decay * memory["s2"] + (1 - decay) * (square - mu) ** 2
+        if state["has_mu"]:
+            mu = decay * state["mu"] + (1 - decay) * square
+        s2 = decay * state["s2"] + (1 - decay) * (square - mu) ** 2
         is_long = square >= mu + threshold(t) * math.sqrt(s2)
         return is_long, {"mu": mu, "s2": s2, "has_mu": True}
 
     return Method(
-        sam().climb,
+        sam().two_passes,
         lambda size: {"mu": 0.0, "s2": 0.0, "has_mu": False},
-        climbs,
+        decide,
     )
