@@ -11,7 +11,7 @@ from tests import frameworks
 from tests.arrays import assert_same as assert_same
 from tests.arrays import flat
 from tests.arrays import values as values
-from tests.methods.table import METHODS
+from tests.methods.table import ROWS
 from tests.reference import problems
 from tests.reference.training import train
 
@@ -80,7 +80,7 @@ def compiled(mode=EAGER, momentum=0.0, optimizer=None, **settings):
 
 def of_method(name, mode=EAGER, momentum=0.9, **arguments):
     """Return the model, compiled with a row of the table of methods."""
-    row = METHODS[name]
+    row = ROWS[name]
     settings = {"method": row.method, "rho": row.rho, **arguments}
     return compiled(mode, momentum, **settings)
 

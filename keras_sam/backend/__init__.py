@@ -33,6 +33,7 @@ Private Keras names that this folder relies on, each covered by
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
 | `global_seed_generator` | made before a pass, not in it |
+| `random_seed_dtype` | the dtype of a seed |
 """
 
 import keras
@@ -45,6 +46,7 @@ from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
 from keras_sam.backend.common import kept_generators
 from keras_sam.backend.common import mean_over_replicas
+from keras_sam.backend.common import normal_like
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
 from keras_sam.backend.common import stored_values
@@ -140,6 +142,7 @@ __all__ = [
     "loss_scale",
     "made_global_seed_variable",
     "mean_over_replicas",
+    "normal_like",
     "num_replicas",
     "optimizer_of",
     "perturbed_weights",

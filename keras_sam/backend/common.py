@@ -64,6 +64,43 @@ def draw_purely(function: Callable[[], Any]) -> Any:
     return function()
 
 
+def normal_like(vector: Vector, seed: int, count: Tensor) -> Vector:
+    """Return standard normal numbers, the same for the same arguments.
+
+    Args:
+        vector: Tensors whose shapes and dtypes the draws have.
+        seed: Integer >= 0.
+        count: Scalar; each whole number has draws of its own.
+    """
+    dtype = keras_private.random_seed_dtype()
+    second = keras.ops.cast(keras.ops.round(count), dtype)
+    draws = []
+    for i, tensor in enumerate(vector):
+        # Backends add the two words of a seed: distances between first words
+        # (an odd number of about 2^31 / 1.6) are far above any count.
+        first = (seed + (i + 1) * 0x4F1BBCDD) % 2**31
+        words = [keras.ops.cast(first, dtype), second]
+        draws.append(
+            keras.random.normal(
+                tensor.shape,
+                dtype=keras.backend.standardize_dtype(tensor.dtype),
+                seed=_GivenSeed(keras.ops.stack(words)),
+            )
+        )
+    return draws
+
+
+class _GivenSeed(keras.random.SeedGenerator):
+    """A generator whose next seed is given, be it traced or not."""
+
+    def __init__(self, seed: Tensor) -> None:
+        self._given = seed
+
+    def next(self, ordered: bool = True) -> Tensor:
+        del ordered
+        return self._given
+
+
 def perturbed_weights(
     variables: list[keras.Variable], values: Vector, perturbation: Vector
 ) -> Vector:

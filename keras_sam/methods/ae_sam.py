@@ -9,7 +9,7 @@ from keras import ops
 from keras_sam import schedules
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.sam import PerturbsLikeSAM
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -17,7 +17,7 @@ from keras_sam.types import Vector
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AESAM(PerturbsLikeSAM):
+class AESAM(SteepestAscent):
     """SAM on the steps whose gradient is long, plain steps otherwise.
 
     A long gradient indicates a sharp region. With the moving mean `mu` and
@@ -37,6 +37,8 @@ class AESAM(PerturbsLikeSAM):
             middle of that range, which needs no number of steps.
         decay: Float in [0, 1), of the moving mean and variance. Defaults to
             0.9, as in the paper.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `decay` is outside [0, 1) or `threshold` is neither a
@@ -51,6 +53,7 @@ class AESAM(PerturbsLikeSAM):
     decay: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.threshold, dict):
             threshold = keras.saving.deserialize_keras_object(self.threshold)
             validation.set_fields(self, threshold=threshold)

@@ -4,11 +4,10 @@ import dataclasses
 from typing import ClassVar
 
 import keras
-from keras import ops
 
 from keras_sam import validation
-from keras_sam import vectors
 from keras_sam.methods.base import Method
+from keras_sam.methods.metrics import AdaptiveMetric
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -66,13 +65,5 @@ class ASAM(Method):
         state: State,
     ) -> Vector:
         del state
-        # e maximizes g . e = (T g) . (T^-1 e) under ||T^-1 e|| = rho, so
-        # T^-1 e = rho T g / ||T g||.
-        metric = [self._metric(weight) for weight in weights]
-        scaled = vectors.multiply(metric, gradients)
-        return vectors.multiply(metric, vectors.with_norm(rho, scaled))
-
-    def _metric(self, weight: Weight) -> Tensor:
-        if self.scale_all or weight.role in ("kernel", "scale"):
-            return ops.abs(weight.value) + self.eta
-        return ops.ones_like(weight.value)
+        metric = AdaptiveMetric(eta=self.eta, scale_all=self.scale_all)
+        return metric.steepest(rho, gradients, weights)

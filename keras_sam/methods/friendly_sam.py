@@ -7,16 +7,14 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.base import Method
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
-from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FriendlySAM(Method):
+class FriendlySAM(SteepestAscent):
     """Perturb along the part of the gradient that is specific to the batch.
 
     `e = rho * d / ||d||` with `d = g - sigma * m`, where `m` is a moving
@@ -31,6 +29,8 @@ class FriendlySAM(Method):
             as in the authors' code.
         decay: Float in [0, 1). Defaults to 0.9, as in the authors' code, whose
             scripts use 0.6 to 0.95.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `decay` is outside [0, 1) or `sigma` is not finite.
@@ -46,6 +46,7 @@ class FriendlySAM(Method):
     decay: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             sigma=validation.number("sigma", self.sigma, "(-inf, inf)"),
@@ -58,19 +59,9 @@ class FriendlySAM(Method):
             "has_started": ops.zeros(()),
         }
 
-    def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
-    ) -> Vector:
-        del weights
-        # The state is that before the step. With the present gradient in the
-        # average, g - m' = g - (decay m + (1 - decay) g) = decay (g - m):
-        # another length, the same direction.
-        full = vectors.scale(self.sigma, state["average"])
-        return vectors.with_norm_lazily(rho, vectors.subtract(gradients, full))
+    def direction(self, gradients: Vector, state: State) -> Vector:
+        usual = vectors.scale(self.sigma, state["average"])
+        return vectors.subtract(gradients, usual)
 
     def next_state(
         self,

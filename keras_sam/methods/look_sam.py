@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.sam import PerturbsLikeSAM
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -15,7 +15,7 @@ from keras_sam.types import Vector
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LookSAM(PerturbsLikeSAM):
+class LookSAM(SteepestAscent):
     """Take a step of SAM every few steps, and reuse its direction in between.
 
     Every `period`-th step is one of SAM, and the part `v` of `h` orthogonal to
@@ -29,6 +29,8 @@ class LookSAM(PerturbsLikeSAM):
         period: Integer >= 1. Defaults to 5, as in the paper.
         alpha: Float >= 0, the length of the reused direction relative to `g`.
             Defaults to 0.7, as in the paper.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `period` or `alpha` is outside its range.
@@ -42,6 +44,7 @@ class LookSAM(PerturbsLikeSAM):
     alpha: float = 0.7
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             period=validation.integer("period", self.period),

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.base import Method
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -17,7 +17,7 @@ from keras_sam.types import Weight
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MomentumSAM(Method):
+class MomentumSAM(SteepestAscent):
     """Perturb along the coming update, at the cost of a plain step.
 
     `e = -rho * m / ||m||` with `m = momentum * m + h`, the decayed sum that
@@ -32,8 +32,11 @@ class MomentumSAM(Method):
 
     Args:
         momentum: Float in [0, 1). Should be that of the optimizer: `momentum`
-            of SGD, `beta_1` of Adam; `m` then has exactly the direction of
-            the optimizer's momentum. Defaults to 0.9.
+            of SGD, `beta_1` of Adam; at a constant learning rate and without
+            clipping, `m` then has exactly the direction of the optimizer's
+            momentum. Defaults to 0.9.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `momentum` is outside [0, 1).
@@ -42,7 +45,9 @@ class MomentumSAM(Method):
         [Becker et al., 2024](https://arxiv.org/abs/2401.12033) and the
         [authors' code](https://github.com/MarlonBecker/MSAM). The default
         radius of 0.3 is that of their optimizer class; for CIFAR they
-        recommend 3.
+        recommend 3. As in the code, m does not contain the learning rate,
+        which the momentum of Keras' SGD does. Deviation: in the code m is
+        made of clipped gradients, here of those before clipping.
     """
 
     default_rho: ClassVar[float] = 0.3
@@ -51,6 +56,7 @@ class MomentumSAM(Method):
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             momentum=validation.number("momentum", self.momentum, "[0, 1)"),
@@ -66,8 +72,11 @@ class MomentumSAM(Method):
         rho: Tensor,
         state: State,
     ) -> Vector:
-        del gradients, weights
-        return vectors.with_norm_lazily(-rho, state["momentum"])
+        return super().perturb(gradients, weights, -rho, state)
+
+    def direction(self, gradients: Vector, state: State) -> Vector:
+        del gradients
+        return state["momentum"]
 
     def next_state(
         self,

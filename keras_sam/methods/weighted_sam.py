@@ -6,14 +6,14 @@ import keras
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.sam import PerturbsLikeSAM
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Vector
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WeightedSAM(PerturbsLikeSAM):
+class WeightedSAM(SteepestAscent):
     """Minimize a weighted sum of the loss and its sharpness.
 
     `u = g + a (h - g)` with `a = gamma / (1 - gamma)`. With `gamma=0` this is
@@ -30,6 +30,8 @@ class WeightedSAM(PerturbsLikeSAM):
         gamma: Float in [0, 1), the weight of sharpness. The authors find 0.8
             to 0.95 useful. Defaults to 0.9, as in their code.
         decoupled: Boolean. Defaults to `True`, as in the paper.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `gamma` is outside [0, 1).
@@ -46,6 +48,7 @@ class WeightedSAM(PerturbsLikeSAM):
     decoupled: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             gamma=validation.number("gamma", self.gamma, "[0, 1)"),

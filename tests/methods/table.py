@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
+from keras_sam import backend
 from keras_sam import methods
 from tests.reference import methods as formulas
 
@@ -11,6 +13,13 @@ MOMENTUM = 0.8
 
 # From the paper of AESAM, for six steps of training.
 THRESHOLD = keras.optimizers.schedules.PolynomialDecay(1.0, 6, -1.0)
+
+
+def normal(shapes, t):
+    """Return the draws of `RandomAscent(seed=3)` at step t."""
+    arrays = [np.zeros(shape, keras.config.floatx()) for shape in shapes]
+    draws = backend.normal_like(arrays, 3, keras.ops.convert_to_tensor(t))
+    return [keras.ops.convert_to_numpy(z) for z in draws]
 
 
 class Row(NamedTuple):
@@ -29,6 +38,7 @@ class Row(NamedTuple):
             possible in `fit` only.
         combines: Whether the update depends on the gradient at w of weights
             that are not perturbed.
+        is_radius: Whether the norm of the perturbation is rho.
     """
 
     method: methods.Method
@@ -40,12 +50,17 @@ class Row(NamedTuple):
     is_conditional: bool = False
     corrects: bool = False
     combines: bool = False
+    is_radius: bool = True
 
 
 METHODS = {
     "sam": Row(methods.SAM(), formulas.sam()),
     "asam": Row(
-        methods.ASAM(eta=0.02), formulas.asam(0.02), 0.5, default_rho=0.5
+        methods.ASAM(eta=0.02),
+        formulas.asam(0.02),
+        0.5,
+        default_rho=0.5,
+        is_radius=False,
     ),
     "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), combines=True),
     "weighted_sam": Row(
@@ -67,7 +82,9 @@ METHODS = {
         copies=1,
         numbers=1,
     ),
-    "vasso": Row(methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1),
+    "vasso": Row(
+        methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1, numbers=1
+    ),
     "stable_sam": Row(
         methods.StableSAM(), formulas.stable_sam(), combines=True
     ),
@@ -89,7 +106,49 @@ METHODS = {
         numbers=3,
         is_conditional=True,
     ),
+    "le_sam": Row(
+        methods.LESAM(max_radius=0.3),
+        formulas.le_sam(0.3),
+        default_rho=0.2,
+        is_radius=False,
+    ),
+    "preconditioned_sam": Row(
+        methods.PreconditionedSAM(beta=0.6, epsilon=0.01),
+        formulas.preconditioned_sam(0.6, 0.01),
+        copies=1,
+        numbers=1,
+    ),
+    "random_ascent": Row(
+        methods.RandomAscent(seed=3),
+        formulas.random_ascent(normal, per_filter=True),
+        numbers=1,
+        is_radius=False,
+    ),
 }
+
+VARIANTS = {
+    "adaptive_gsam": Row(
+        methods.GSAM(alpha=0.3, metric=methods.AdaptiveMetric(eta=0.02)),
+        formulas.gsam(0.3, eta=0.02),
+        rho=0.5,
+    ),
+    "unnormalized_stable_sam": Row(
+        methods.StableSAM(normalized=False),
+        formulas.stable_sam(normalized=False),
+    ),
+    "random_direction": Row(
+        methods.RandomAscent(seed=3, per_filter=False),
+        formulas.random_ascent(normal, per_filter=False),
+    ),
+}
+"""Methods with other arguments, for the tests against the formula alone."""
+
+ROWS = {**METHODS, **VARIANTS}
+
+WITH_CLEAN_PASS = tuple(
+    name for name, row in METHODS.items() if row.method.needs_gradients
+)
+"""The methods that need the gradients at w."""
 
 NAMES = tuple(name for name in METHODS if name != "coupled")
 """Values of the argument `method` of `SAMModel`."""

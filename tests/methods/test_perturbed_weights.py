@@ -10,6 +10,7 @@ import keras_sam
 from keras_sam import methods
 from tests import small_network
 from tests.methods.table import METHODS
+from tests.methods.table import WITH_CLEAN_PASS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
 
@@ -77,7 +78,7 @@ def counted_step(name, perturb):
 def test_first_pass_computes_only_the_gradients_it_needs(name, perturb):
     # AESAM needs all gradients, in case it decides on a plain step.
     needs_all = METHODS[name].combines or name == "ae_sam"
-    num_passes = 1 if name == "momentum_sam" else 2
+    num_passes = 2 if name in WITH_CLEAN_PASS else 1
     num_backward = 2 if needs_all else 1
     assert counted_step(name, perturb) == (num_passes, num_backward)
     assert counted_step(name, "all") == (num_passes, num_passes)
@@ -100,7 +101,7 @@ def test_only_norm_layers_move_before_the_second_pass(name):
         model.train_on_batch(x, y)
     report = keras_sam.verify(model, x, y)
     assert set(report.relative_sizes) == {norm.gamma.path, norm.beta.path}
-    if name != "asam":
+    if METHODS[name].is_radius:
         # The norm is over these alone; a handful of float32 operations.
         assert report.perturbation_norm == pytest.approx(0.25, rel=1e-6)
     assert report.num_perturbed == 6

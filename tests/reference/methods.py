@@ -6,6 +6,7 @@ steps are plain, the decision (`decide`) and the gradient that is then applied
 (`reuse`). `g` is the gradient at w, `h` the one at w + e.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,7 @@ class At(NamedTuple):
             `velocity = momentum * velocity - learning_rate * update`.
         g: The gradient at w.
         gradient: The gradient of the part as a function of the weights.
+        shapes: Of the arrays that the weights consist of.
     """
 
     weight: np.ndarray
@@ -53,6 +55,7 @@ class At(NamedTuple):
     velocity: np.ndarray
     g: np.ndarray | None = None
     gradient: Callable[[np.ndarray], np.ndarray] | None = None
+    shapes: list[tuple[int, ...]] | None = None
 
 
 class Method(NamedTuple):
@@ -89,6 +92,12 @@ def ascent(at, direction):
     return at.rho * unit(np.where(at.chosen, direction, 0.0))
 
 
+def adaptive_ascent(at, direction, eta):
+    """Return the same in the metric of ASAM."""
+    t = np.where(at.is_matrix, np.abs(at.weight) + eta, 1.0)
+    return t * ascent(at, t * direction)
+
+
 def sam():
     """Foret et al., 2021, equation 2 with p = 2, equation 3."""
 
@@ -103,18 +112,19 @@ def asam(eta):
     """Kwon et al., 2021, equation 8 with p = 2 and the authors' operator."""
 
     def two_passes(at):
-        t = np.where(at.is_matrix, np.abs(at.weight) + eta, 1.0)
-        e = t * ascent(at, t * at.g)
+        e = adaptive_ascent(at, at.g, eta)
         return PartResult(e, at.gradient(at.weight + e), at.state)
 
     return Method(two_passes)
 
 
-def gsam(alpha):
-    """Zhuang et al., 2022, algorithm 1."""
+def gsam(alpha, eta=None):
+    """Zhuang et al., 2022, algorithm 1; with an eta, in the metric of ASAM."""
 
     def two_passes(at):
         e = ascent(at, at.g)
+        if eta is not None:
+            e = adaptive_ascent(at, at.g, eta)
         h = at.gradient(at.weight + e)
         u = unit(h)
         g_orthogonal = at.g - (at.g @ u) * u
@@ -156,21 +166,26 @@ def friendly_sam(sigma, decay):
 
 
 def vasso(theta):
-    """Li and Giannakis, 2023."""
+    """Li and Giannakis, 2023; as in the authors' code, d starts with g."""
 
     def two_passes(at):
-        d = (1 - theta) * at.state["d"] + theta * at.g
+        d = at.g
+        if at.state["has_d"]:
+            d = (1 - theta) * at.state["d"] + theta * at.g
         e = ascent(at, d)
-        return PartResult(e, at.gradient(at.weight + e), {"d": d})
+        state = {"d": d, "has_d": 1.0}
+        return PartResult(e, at.gradient(at.weight + e), state)
 
-    return Method(two_passes, lambda size: {"d": np.zeros(size)})
+    return Method(two_passes, lambda size: {"d": np.zeros(size), "has_d": 0.0})
 
 
-def stable_sam():
-    """Tan et al., 2025."""
+def stable_sam(normalized=True):
+    """Tan et al., 2025: `sam.py` of the authors' code, or `usam.py`."""
 
     def two_passes(at):
         e = ascent(at, at.g)
+        if not normalized:
+            e = at.rho * np.where(at.chosen, at.g, 0.0)
         h = at.gradient(at.weight + e)
         return PartResult(e, h * norm(at.g) / norm(h), at.state)
 
@@ -185,6 +200,60 @@ def momentum_sam():
         return PartResult(e, at.gradient(at.weight + e), at.state)
 
     return Method(two_passes, is_one_pass=True)
+
+
+def le_sam(max_radius):
+    """Wang et al., 2026."""
+
+    def two_passes(at):
+        length = norm(np.where(at.chosen, at.g, 0.0))
+        radius = min(at.rho / length, max_radius)
+        e = ascent(at._replace(rho=radius), at.g)
+        return PartResult(e, at.gradient(at.weight + e), at.state)
+
+    return Method(two_passes)
+
+
+def preconditioned_sam(beta, epsilon):
+    """Singh et al., 2025, with the second moment of Kingma and Ba, 2015."""
+
+    def two_passes(at):
+        t = at.state["t"] + 1
+        v = beta * at.state["v"] + (1 - beta) * at.g**2
+        e = ascent(at, at.g / (np.sqrt(v / (1 - beta**t)) + epsilon))
+        state = {"v": v, "t": t}
+        return PartResult(e, at.gradient(at.weight + e), state)
+
+    return Method(two_passes, lambda size: {"v": np.zeros(size), "t": 0})
+
+
+def random_ascent(normal, per_filter):
+    """Li et al., 2025, on filters; or a random direction of SAM's length.
+
+    Args:
+        normal: `(shapes, t) -> arrays`, the draws of step t, from 0.
+        per_filter: Which of the two.
+    """
+
+    def two_passes(at):
+        ends = np.cumsum([math.prod(shape) for shape in at.shapes])
+        weights = np.split(at.weight, ends[:-1])
+        is_chosen = [part.all() for part in np.split(at.chosen, ends[:-1])]
+        t = round(at.state["t"])
+        draws = iter(normal([*itertools.compress(at.shapes, is_chosen)], t))
+        noise = []
+        for weight, shape, chosen in zip(weights, at.shapes, is_chosen):
+            z = np.asarray(next(draws), float) if chosen else np.zeros(shape)
+            if per_filter:
+                rows = tuple(range(max(len(shape) - 1, 1)))
+                squares = weight.reshape(shape) ** 2
+                z = z * np.sqrt(squares.mean(axis=rows))
+            noise.append(z.ravel())
+        z = np.concatenate(noise)
+        e = at.rho * z if per_filter else ascent(at, z)
+        return PartResult(e, at.gradient(at.weight + e), {"t": t + 1})
+
+    return Method(two_passes, lambda size: {"t": 0}, is_one_pass=True)
 
 
 def look_sam(period, alpha):

@@ -131,7 +131,7 @@ def _at_part(at, problem, part):
         return problem.gradient(weight, *part.rows)
 
     g = problem.gradient(at.weight, *part.leading)
-    return at._replace(g=g, gradient=gradient)
+    return at._replace(g=g, gradient=gradient, shapes=problem.shapes)
 
 
 def _seen(problem, method, ats, parts, results):
