@@ -28,7 +28,7 @@ def test_get_knows_a_method_by_name_instance_and_configuration(name):
 
 @pytest.mark.parametrize("identifier", ["SAM", "weightedsam", None, 1, int])
 def test_get_names_the_methods_where_it_knows_none(identifier):
-    message = '`method` must be .* "sam", "asam".*"ae_sam". Received: method='
+    message = '`method` must be .* "sam", "asam".*"ae_sam".* Received: method='
     with pytest.raises(ValueError, match=message):
         methods.get(identifier)
     with pytest.raises(ValueError, match=message):
