@@ -1,4 +1,4 @@
-"""Callbacks for `fit`: sharpness in the logs, snapshots of the weights."""
+"""Callbacks for `fit`: averages, sharpness in the logs, snapshots."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -11,7 +11,14 @@ from keras import ops
 
 from keras_sam import sharpness
 from keras_sam import validation
+from keras_sam.averaged_weights import AveragedWeights
 from keras_sam.sharpness import Objective
+
+__all__ = [
+    "AveragedWeights",
+    "SharpnessMonitor",
+    "TrajectoryRecorder",
+]
 
 Measure = Callable[[Objective], float]
 
