@@ -1,4 +1,4 @@
-"""What lines and surfaces of the loss have in common."""
+"""Common parts of lines and surfaces of the loss."""
 
 from typing import Any
 
