@@ -62,6 +62,15 @@ def number(
     return float(value)
 
 
+def is_of_type(value: Any, declared: Any) -> bool:
+    """Return whether a value read from JSON has the type of a field."""
+    if declared is float:
+        declared = float | int
+    # `True` is an `int` in Python.
+    is_bool = isinstance(value, bool)
+    return isinstance(value, declared) and is_bool == (declared is bool)
+
+
 def set_fields(instance: Any, **values: Any) -> None:
     """Set fields of a frozen dataclass, in its `__post_init__`."""
     for name, value in values.items():

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_sam import validation
 
-Change = Callable[[Any, np.random.Generator], Any]
-"""A function of images and a NumPy generator, as `augmentation` has them."""
+Transform = Callable[[Any, np.random.Generator], Any]
+"""A function of images and a NumPy generator, as in `augmentation`."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -119,9 +119,9 @@ class ImageBatches(Batches):
         images: Any,
         labels: Any,
         batch_size: int = 128,
-        changes: Sequence[Change] = (),
+        changes: Sequence[Transform] = (),
         statistics: tuple[Any, Any] | None = None,
-        final_changes: Sequence[Change] = (),
+        final_changes: Sequence[Transform] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(images, np.asarray(labels), batch_size, **kwargs)

@@ -1,4 +1,4 @@
-"""Where images come from, by name."""
+"""Sources of images by name."""
 
 import dataclasses
 from typing import Any
@@ -9,14 +9,14 @@ from keras_sam import data
 from keras_sam.data.datasets import ImageDataset
 
 SOURCES = ("tfds", "tfds_files", "strips", "folder", "digits")
-"""`"tfds"` holds all images in memory, `"tfds_files"` reads them from files
+"""`"tfds"` keeps all images in memory, `"tfds_files"` reads them from files
 when they are needed; the others are the functions of `keras_sam.data`.
 """
 
 STATISTICS = ("own", "imagenet", "unit", "none")
 """Whether channels are standardized by mean and deviation of the training
-images, by those of ImageNet, scaled to [0, 1], or left in [0, 255], for
-networks that scale them themselves.
+images, by those of ImageNet, scaled to [0, 1], or left in [0, 255] for networks
+that scale their inputs.
 """
 
 SIZES = {
@@ -33,8 +33,8 @@ SIZES = {
     "oxford_flowers102": (2040, 0, 3, 102),
     "oxford_iiit_pet": (3680, 0, 3, 37),
 }
-"""Of data sets: training images, height and width (0 where images differ),
-channels, classes.
+"""Number of training images, height and width (0 if images differ), channels,
+and number of classes.
 """
 
 _IMAGENET = (

@@ -11,6 +11,7 @@ from typing import get_type_hints
 import numpy as np
 
 from keras_sam import plots
+from keras_sam import validation
 
 _CLASSES: dict[str, type["Result"]] = {}
 
@@ -144,7 +145,7 @@ def _checked_fields(cls: type[Result], content: Any) -> dict[str, Any]:
         shapes = getattr(declared[name], "__metadata__", ())
         if shapes and content[name] is not None:
             fields[name] = _array(name, content[name], shapes[0], sizes)
-        elif not _is_of(content[name], types[name]):
+        elif not validation.is_of_type(content[name], types[name]):
             expected = getattr(types[name], "__name__", types[name])
             raise ValueError(
                 f"`{name}` must be {expected}. "
@@ -185,14 +186,6 @@ def _array(
         )
     sizes.update(zip(shape, array.shape))
     return array if array.dtype == bool else array.astype("float64")
-
-
-def _is_of(value: Any, declared: Any) -> bool:
-    if declared is float:
-        declared = float | int
-    # `True` is an `int` in Python.
-    is_bool = isinstance(value, bool)
-    return isinstance(value, declared) and is_bool == (declared is bool)
 
 
 def common(objective: Any) -> dict[str, Any]:
