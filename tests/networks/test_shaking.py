@@ -1,4 +1,4 @@
-"""Random branches have the distribution of their papers, forward and backward."""
+"""Random branches have their distributions, forward and backward."""
 
 import keras
 import numpy as np
