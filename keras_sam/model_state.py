@@ -131,7 +131,7 @@ class SavedState(KerasSaveable):
 
     def save_own_variables(self, store: Any) -> None:
         """Write the variables to a store of a file."""
-        for name, variable in self._variables():
+        for name, variable in [*self._seeds(), *self._method_state()]:
             store[name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
@@ -164,9 +164,6 @@ class SavedState(KerasSaveable):
             f"the file is {fault}.",
             stacklevel=2,
         )
-
-    def _variables(self) -> list[tuple[str, keras.Variable]]:
-        return [*self._seeds(), *self._method_state()]
 
     def _seeds(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()

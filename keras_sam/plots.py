@@ -1,7 +1,8 @@
 """Plots: each function takes a result and an axis, and returns the axis.
 
 A result is any object with the attributes that are drawn: this module does not
-import the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`.
+import the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`. Without
+an axis, matplotlib makes one; if it is not installed, `ImportError` is raised.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,6 @@ def rho_ladder(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     rises = [100 * rise for rise in result.rises]
@@ -54,9 +52,6 @@ def hessian_eigenvalues(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     ranks = range(1, len(result.eigenvalues) + 1)
@@ -80,9 +75,6 @@ def hessian_trace(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     axis.errorbar(
@@ -103,9 +95,6 @@ def spectral_density(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     density, error = result.density, result.standard_error
@@ -138,9 +127,6 @@ def worst_case_sharpness(results: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -165,9 +151,6 @@ def average_sharpness(results: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -193,9 +176,6 @@ def loss_line(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     axis.plot(result.positions, result.losses, color=BLUE)
@@ -216,9 +196,6 @@ def loss_surface(result: Any, axis: Any = None, levels: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     drawn = axis.contourf(
@@ -247,9 +224,6 @@ def draw(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     return result.plot(axis)
 

@@ -23,9 +23,6 @@ _optimizer: contextvars.ContextVar[Any] = contextvars.ContextVar(
 )
 """The optimizer of the step for which a schedule is called."""
 
-OR_ONE = ", or a `keras.optimizers.schedules.LearningRateSchedule`"
-"""The alternative to a number, for messages."""
-
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class Warmup(Schedule):
@@ -42,7 +39,7 @@ class Warmup(Schedule):
 
     def __init__(self, steps: int, rho: Any) -> None:
         self.steps = validation.integer("steps", steps)
-        self.rho = checked_rho(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         since = ops.cast(step, "float32") - self.steps
@@ -64,7 +61,7 @@ class Periodic(Schedule):
 
     def __init__(self, period: int, rho: Any) -> None:
         self.period = validation.integer("period", period)
-        self.rho = checked_rho(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         is_due = ops.equal(ops.mod(step, self.period), 0)
@@ -98,7 +95,7 @@ class LatePhase(Schedule):
 
     def __init__(self, start: int, rho: Any) -> None:
         self.start = validation.integer("start", start, least=0)
-        self.rho = checked_rho(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         rho = ops.cast(_at(self.rho, step), "float32")
@@ -171,13 +168,8 @@ class WarmupStableDecay(Schedule):
         return self.peak_rate * rise + (self.final_rate - self.peak_rate) * fall
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "peak_rate": self.peak_rate,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-            "decay_steps": self.decay_steps,
-            "final_rate": self.final_rate,
-        }
+        names = ("peak_rate", "total_steps", "warmup_steps", "decay_steps")
+        return {k: getattr(self, k) for k in (*names, "final_rate")}
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -243,12 +235,8 @@ class ProportionalToLearningRate(Schedule):
         return ops.maximum(self.min_rho + slope * (rate - self.min_rate), 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "max_rho": self.max_rho,
-            "max_rate": self.max_rate,
-            "min_rho": self.min_rho,
-            "min_rate": self.min_rate,
-        }
+        names = ("max_rho", "max_rate", "min_rho", "min_rate")
+        return {name: getattr(self, name) for name in names}
 
 
 def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
@@ -274,22 +262,29 @@ def _at(rho: float | Schedule, step: Tensor) -> Tensor:
     return rho(step) if callable(rho) else rho
 
 
-def checked_rho(rho: Any) -> float | Schedule:
-    """Return a radius: a number, a schedule or a serialized schedule.
+def number_or_schedule(
+    name: str, value: Any, interval: str = "[0, inf)"
+) -> float | Schedule:
+    """Return an argument that is a number, a schedule or a serialized one.
+
+    Args:
+        name: Of the argument.
+        value: Of the argument.
+        interval: The allowed numbers, as for `validation.number`.
 
     Raises:
-        ValueError: If it is none of these, or negative, or not finite.
+        ValueError: If it is none of these.
     """
-    if isinstance(rho, dict):
-        rho = keras.saving.deserialize_keras_object(rho)
-    if is_schedule(rho):
-        return rho
-    return validation.number("rho", rho, "[0, inf)", OR_ONE)
-
-
-def is_schedule(rho: Any) -> bool:
-    """Return whether `rho` is a schedule."""
-    return isinstance(rho, Schedule)
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        return value
+    return validation.number(
+        name,
+        value,
+        interval,
+        ", or a `keras.optimizers.schedules.LearningRateSchedule`",
+    )
 
 
 def _serialized(rho: Any) -> Any:

@@ -43,8 +43,8 @@ class Settings:
         validation.set_fields(
             self,
             method=method,
-            rho=schedules.checked_rho(
-                method.default_rho if self.rho is None else self.rho
+            rho=schedules.number_or_schedule(
+                "rho", method.default_rho if self.rho is None else self.rho
             ),
             perturb=roles.check(_deserialized(self.perturb)),
             perturbation=_check_perturbation(self.perturbation),

@@ -32,6 +32,10 @@ class Weight(NamedTuple):
     role: str
 
 
+Weights: TypeAlias = list[Weight]
+"""One for each perturbed variable."""
+
+
 class Batch(NamedTuple):
     """What a step trains on, as `keras.utils.unpack_x_y_sample_weight` says.
 

@@ -1,6 +1,7 @@
 """Sources of images by name."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,15 @@ def load(experiment: Any) -> ImageDataset:
     size = (experiment.image_size, experiment.image_size)
     splits = (experiment.train_split, experiment.test_split)
     folder = experiment.folder or None
-    if experiment.source == "digits":
-        dataset = data.digits()
-    elif experiment.source == "tfds":
-        dataset = data.from_tfds(experiment.dataset, folder, splits)
-    elif experiment.source == "tfds_files":
-        dataset = data.from_tfds_files(experiment.dataset, size, folder, splits)
-    elif experiment.source == "strips":
-        dataset = data.from_strips(experiment.folder)
-    else:
-        dataset = data.from_folder(experiment.folder, size)
+    name = experiment.dataset
+    loaders: dict[str, Callable[[], ImageDataset]] = {
+        "digits": data.digits,
+        "tfds": lambda: data.from_tfds(name, folder, splits),
+        "tfds_files": lambda: data.from_tfds_files(name, size, folder, splits),
+        "strips": lambda: data.from_strips(experiment.folder),
+        "folder": lambda: data.from_folder(experiment.folder, size),
+    }
+    dataset = loaders[experiment.source]()
     if experiment.num_train or experiment.num_test:
         dataset = dataset.subset(
             experiment.num_train or len(dataset.train[1]),

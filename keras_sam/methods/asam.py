@@ -13,6 +13,7 @@ from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
 from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -59,11 +60,7 @@ class ASAM(Method):
         )
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         del state
         # e maximizes g . e = (T g) . (T^-1 e) under ||T^-1 e|| = rho, so

@@ -9,7 +9,7 @@ from keras_sam.methods.base import Method
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,11 +17,7 @@ class PerturbsLikeSAM(Method):
     """A method whose perturbation is that of SAM: `e = rho * g / ||g||`."""
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         del weights, state
         return vectors.with_norm_lazily(rho, gradients)

@@ -11,7 +11,7 @@ from keras_sam.methods.base import Method
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -49,11 +49,7 @@ class VaSSO(Method):
         return {"direction": [ops.zeros_like(weight) for weight in weights]}
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         del weights
         return vectors.with_norm_lazily(rho, self._direction(gradients, state))
