@@ -56,7 +56,7 @@ def check_adoptable(model: Any) -> None:
     if type(model).train_step is not keras.Model.train_step:
         raise ValueError(
             "`model` must not have a `train_step` of its own, because "
-            "`SAMModel` replaces it. Move what is special about it to "
+            "`SAMModel` replaces it. Move its additional computations to "
             "`compute_loss`, or make the class a subclass of `SAMModel` whose "
             "`train_step` calls `super().train_step`, on other data for "
             "example. For a step that does something else, there is "
@@ -67,7 +67,7 @@ def check_adoptable(model: Any) -> None:
 
 def view(model: keras.Model, cls: type[keras.Model]) -> Any:
     """Return a second object with the model's attributes and class `cls`."""
-    # The objects share one `__dict__`: what either sets, both have.
+    # The objects share one `__dict__`, and so all attributes.
     other = object.__new__(cls)
     object.__setattr__(other, "__dict__", model.__dict__)
     return other

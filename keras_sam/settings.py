@@ -29,7 +29,7 @@ class SettingsArguments(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model perturbs its weights. See `SAMModel` for the arguments."""
+    """The checked arguments of a `SAMModel`, which documents them."""
 
     method: Any = "sam"
     rho: Any = None
