@@ -16,28 +16,19 @@ from keras_sam.sharpness import Objective
 Measure = Callable[[Objective], float]
 
 
-def _top_eigenvalue(objective: Objective) -> float:
-    result = sharpness.hessian_eigenvalues(objective, k=1, verbose=0)
-    return float(result.eigenvalues[0])
-
-
-def _trace(objective: Objective) -> float:
-    return sharpness.hessian_trace(objective, verbose=0).trace
-
-
-def _worst_case(objective: Objective) -> float:
-    return sharpness.worst_case_sharpness(objective, verbose=0).sharpness
-
-
-def _average(objective: Objective) -> float:
-    return sharpness.average_sharpness(objective, verbose=0).sharpness
-
-
 MEASURES: dict[str, Measure] = {
-    "top_eigenvalue": _top_eigenvalue,
-    "trace": _trace,
-    "worst_case_sharpness": _worst_case,
-    "average_sharpness": _average,
+    "top_eigenvalue": lambda objective: sharpness.hessian_eigenvalues(
+        objective, k=1, verbose=0
+    ).eigenvalues[0],
+    "trace": lambda objective: (
+        sharpness.hessian_trace(objective, verbose=0).trace
+    ),
+    "worst_case_sharpness": lambda objective: (
+        sharpness.worst_case_sharpness(objective, verbose=0).sharpness
+    ),
+    "average_sharpness": lambda objective: (
+        sharpness.average_sharpness(objective, verbose=0).sharpness
+    ),
 }
 
 
@@ -119,6 +110,8 @@ class SharpnessMonitor(keras.callbacks.Callback):
     def measure(self) -> dict[str, float]:
         """Return the value of each measure at the present weights."""
         model = self.model
+        # Made at the first measurement, when the model is built and compiled;
+        # later ones read the new weights, without another compilation.
         if self._objective is None:
             self._objective = Objective(model, *self._data, **self._options)
         else:

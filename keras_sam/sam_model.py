@@ -227,6 +227,7 @@ class SAMModel(Trainer):
         """
         if self.built:
             self.build_method_state()
+        # Copies: on PyTorch, the value of a variable is changed in place.
         before = [(v, copy.deepcopy(backend.read(v))) for v in self.variables]
         try:
             super().load_weights(filepath, *args, **kwargs)

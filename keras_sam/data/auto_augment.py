@@ -131,6 +131,7 @@ def _transformed(
     picture = Image.fromarray(image)
     for (name, probability, magnitude), draw, sign in zip(pair, draws, signs):
         if draw < probability:
+            # 0 to 9 are ten values, equally spaced over the range of the name.
             picture = operation(name)(picture, magnitude / 9, sign)
     return np.asarray(picture)
 

@@ -284,6 +284,7 @@ def _choose(data: tuple[Any, Any], number: int) -> tuple[Any, Any]:
         raise ValueError(
             f"There are {len(labels)} images. Received: a subset of {number}"
         )
+    # A prefix of one permutation: smaller subsets are parts of larger ones.
     chosen = np.random.default_rng(0).permutation(len(labels))[:number]
     return images[chosen], labels[chosen]
 

@@ -32,6 +32,7 @@ def passed_on(model: Any, batch: Batch) -> Batch:
     """
     if getattr(model.train_step, "__func__", None) is Trainer.train_step:
         return batch
+    # Copies: on PyTorch, the value of a variable is changed in place.
     before = [(v, copy.deepcopy(backend.read(v))) for v in _written(model)]
     model._sam.is_step_probed = True
     try:

@@ -136,6 +136,8 @@ def _relative_rise(inspection: Inspection) -> float:
 
 def _choose(ladder: list[float], rises: list[float]) -> tuple[float, str]:
     """Return the last radius before the loss first rises too far."""
+    # Not the last radius with a small rise: beyond a barrier the loss may fall
+    # again, and NaN fails every comparison.
     below = 0
     while below < len(rises) and rises[below] <= SUGGESTED_RISE:
         below += 1

@@ -263,6 +263,8 @@ def _summary(
 
 
 def _left_after_rounding(weights: list[Any], perturbation: Vector) -> float:
+    # The coefficient of e in the projection of (w + e) - w, in the dtype of
+    # the weights, onto e: it is 1 if the sum is exact and 0 if e is lost.
     product, square = 0.0, 0.0
     for weight, tensor in zip(weights, perturbation):
         e = ops.cast(tensor, weight.dtype)

@@ -120,6 +120,7 @@ def _rows(log: Path, lines: list[str], number: int) -> list[dict[str, float]]:
     Raises:
         DamagedFileError: If one of them is missing or damaged.
     """
+    # Line 1 is the header, and epoch 0 is line 2.
     header, *rows = csv.reader(lines) if lines else [[]]
     history = []
     for epoch in range(number):

@@ -35,6 +35,7 @@ class MixedBatches(ImageBatches):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         images, labels = super().__getitem__(index)
+        # The state is 32 bits wide, and Keras' seeds are signed: 31 bits.
         sequence = np.random.SeedSequence((self._seed, self._epoch, index))
         drawn = self._layer.get_random_transformation(
             images, seed=int(sequence.generate_state(1)[0] >> 1)

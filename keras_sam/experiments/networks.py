@@ -109,6 +109,7 @@ def build(
     Raises:
         ValueError: If a size is given to a network of one size only.
     """
+    # Networks of `keras.applications` are not in the table, and have one size.
     function, width_name, *_ = NETWORKS.get(name, (None, "", 0, 0))
     if (depth or width) and not width_name:
         raise ValueError(

@@ -60,6 +60,7 @@ def make(
 
 def digest(experiment: Experiment, seed: int) -> str:
     """Return a short name for a run, a hash of settings and seed."""
+    # Sorted: the order of arguments in `sam` is not a setting.
     text = json.dumps([experiment.settings(), seed], sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-seed-{seed}"
 

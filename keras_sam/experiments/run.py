@@ -151,6 +151,7 @@ class Run:
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
         with strategies.scope(experiment.strategy):
+            # Rounded up: the last batch of an epoch may be smaller.
             steps = -(-len(labels) // experiment.batch_size)
             num_steps = experiment.num_epochs * steps
             model = compiled(experiment, self.dataset, num_steps)
