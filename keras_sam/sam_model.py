@@ -40,7 +40,7 @@ _FIT_AFTER_BATCH_SIZE = (
     "validation_freq",
 )
 """Keras' arguments of `fit`, in its order. They are not read from `keras.Model`
-because tools that log trainings put functions of their own in its place."""
+because tools for logging replace its functions."""
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")

@@ -98,7 +98,7 @@ class Verification:
         if self.noise > _SAME_LOSS * abs(self.loss):
             lines.append(
                 f"the loss at w again    differs by {self.noise:.3g}: layers "
-                "draw numbers of their own"
+                "draw random numbers outside Keras"
             )
         return lines
 

@@ -87,7 +87,7 @@ class Curvature:
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "
-                "or the loss has a gradient of its own making, or precision "
+                "or the loss has a wrong custom gradient, or precision "
                 "is too low. Gauss-Newton products need no second derivative "
                 "of the network: `gauss_newton=True`. Received: an asymmetry "
                 f"of {gap:.2g}"

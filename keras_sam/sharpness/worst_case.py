@@ -32,7 +32,7 @@ class WorstCaseSharpness(Result):
             largest L(w + e) - L(w) found, >= 0. A lower bound of the maximum.
             Points whose loss overflows do not count.
         one_step: The same for SAM's own perturbation, one step along the
-            gradient, whatever its sign.
+            gradient. May be negative.
         per_batch: Shape `(num_batches,)`.
         rho: The radius.
         norm: `"l2"` or `"linf"`.

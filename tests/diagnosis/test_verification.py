@@ -316,7 +316,7 @@ def test_draws_that_cannot_be_repeated_are_reported_as_noise():
     model.compile("sgd", "mse", run_eagerly=True)
     found = keras_sam.verify(model, x, y)
     assert found.noise > 1e-3 * found.loss
-    assert "layers draw numbers of their own" in str(found)
+    assert "layers draw random numbers outside Keras" in str(found)
 
 
 def test_draws_of_keras_are_no_noise():
