@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,18 +218,7 @@ def from_strips(folder: str | Path) -> ImageDataset:
     Raises:
         ValueError: If there are no such files.
     """
-    files = _files(Path(folder), "*")
-    names = sorted({_class_of_strip(file) for file in files["train"]})
-
-    def read(split: str) -> tuple[Any, Any]:
-        strips = [_strip(file) for file in files[split]]
-        labels = [
-            np.full(len(strip), names.index(_class_of_strip(file)), "int32")
-            for file, strip in zip(files[split], strips)
-        ]
-        return np.concatenate(strips), np.concatenate(labels)
-
-    return ImageDataset(read("train"), read("test"), len(names))
+    return _read(folder, "*", lambda file: file.stem.rsplit("-", 1)[0], _strip)
 
 
 def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
@@ -246,15 +236,12 @@ def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
     Raises:
         ValueError: If there are no such files.
     """
-    files = _files(Path(folder), "*/*")
-    names = sorted({file.parent.name for file in files["train"]})
-
-    def read(split: str) -> tuple[Any, Any]:
-        images = [_fitted(file, size) for file in files[split]]
-        labels = [names.index(file.parent.name) for file in files[split]]
-        return np.stack(images), np.array(labels, "int32")
-
-    return ImageDataset(read("train"), read("test"), len(names))
+    return _read(
+        folder,
+        "*/*",
+        lambda file: file.parent.name,
+        lambda file: _fitted(file, size)[None],
+    )
 
 
 def digits() -> ImageDataset:
@@ -289,9 +276,21 @@ def _choose(data: tuple[Any, Any], number: int) -> tuple[Any, Any]:
     return images[chosen], labels[chosen]
 
 
-def _files(folder: Path, pattern: str) -> dict[str, list[Path]]:
+def _read(
+    folder: str | Path,
+    pattern: str,
+    class_of: Callable[[Path], str],
+    images_of: Callable[[Path], Any],
+) -> ImageDataset:
+    """Return the images of files, each of which has one class.
+
+    Raises:
+        ValueError: If there are no files.
+    """
     files = {
-        split: sorted(p for p in (folder / split).glob(pattern) if p.is_file())
+        split: sorted(
+            p for p in (Path(folder) / split).glob(pattern) if p.is_file()
+        )
         for split in ("train", "test")
     }
     if not all(files.values()):
@@ -299,7 +298,15 @@ def _files(folder: Path, pattern: str) -> dict[str, list[Path]]:
             f"`folder` must hold images as train/{pattern} and test/{pattern}. "
             f"Received: folder={str(folder)!r}"
         )
-    return files
+    names = sorted({class_of(file) for file in files["train"]})
+
+    def read(split: str) -> tuple[Any, Any]:
+        images = [images_of(file) for file in files[split]]
+        classes = [names.index(class_of(file)) for file in files[split]]
+        labels = np.repeat(np.array(classes, "int32"), [len(x) for x in images])
+        return np.concatenate(images), labels
+
+    return ImageDataset(read("train"), read("test"), len(names))
 
 
 def _fitted(file: Any, size: tuple[int, int]) -> Any:
@@ -308,10 +315,6 @@ def _fitted(file: Any, size: tuple[int, int]) -> Any:
 
     with Image.open(file) as image:
         return np.asarray(ImageOps.fit(image.convert("RGB"), size[::-1]))
-
-
-def _class_of_strip(file: Path) -> str:
-    return file.stem.rsplit("-", 1)[0]
 
 
 def _strip(file: Path) -> Any:

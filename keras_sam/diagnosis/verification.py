@@ -172,18 +172,6 @@ def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
         TypeError: If `model` is not a `SAMModel`.
         ValueError: If `model` is not compiled.
     """
-    _check(model)
-    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
-    backend.build(model, tuple(batch))
-    model.build_method_state()
-    return batch
-
-
-_ALL = 2**31 - 1
-"""A size of batches for which no array is split."""
-
-
-def _check(model: Any) -> None:
     if not isinstance(model, SAMModel):
         raise TypeError(
             "`model` must be a `SAMModel`: `SAMModel.from_model` makes one. "
@@ -194,6 +182,14 @@ def _check(model: Any) -> None:
             "`model` must be compiled with an optimizer: call "
             f"`model.compile()` first. Received: model={model!r}"
         )
+    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
+    backend.build(model, tuple(batch))
+    model.build_method_state()
+    return batch
+
+
+_ALL = 2**31 - 1
+"""A size of batches for which no array is split."""
 
 
 def check_effect(model: SAMModel, inspection: Inspection) -> None:
@@ -227,8 +223,8 @@ def check_effect(model: SAMModel, inspection: Inspection) -> None:
 def relative_size(model: SAMModel, inspection: Inspection) -> float:
     """Return the norm of e divided by that of the perturbed weights."""
     _, perturbed = roles.of_sam_model(model)
-    weights = [_weight(model, i).ravel() for i in perturbed]
-    return _quotient(_norm(inspection.perturbation), np.concatenate(weights))
+    weights = [model.trainable_variables[i] for i in perturbed]
+    return _quotient(_norm(inspection.perturbation), _flat(weights))
 
 
 def _summary(
@@ -248,7 +244,7 @@ def _summary(
         perturbed_loss=loss + float(inspection.rise),
         perturbation_norm=_norm(inspection.perturbation),
         relative_sizes={
-            weights[i].path: _quotient(_norm([e[i]]), _weight(model, i))
+            weights[i].path: _quotient(_norm([e[i]]), _flat([weights[i]]))
             for i in perturbed
         },
         angle=_angle(model, step, inspection),
@@ -268,14 +264,10 @@ def _left_after_rounding(weights: list[Any], perturbation: Vector) -> float:
     product, square = 0.0, 0.0
     for weight, tensor in zip(weights, perturbation):
         e = ops.cast(tensor, weight.dtype)
-        left = _float64(weight.value + e) - _float64(weight.value)
-        product += float(np.sum(left * _float64(e)))
-        square += float(np.sum(_float64(e) ** 2))
+        left = _flat([weight.value + e]) - _flat([weight.value])
+        product += float(left @ _flat([e]))
+        square += float(_flat([e]) @ _flat([e]))
     return product / square
-
-
-def _float64(tensor: Any) -> Any:
-    return np.asarray(ops.convert_to_numpy(tensor), "float64")
 
 
 def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
@@ -300,12 +292,8 @@ def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
 def _unit(model: SAMModel, step: Step, gradients: Vector) -> Any:
     """Return the direction over the perturbed weights, a float64 vector."""
     _, perturbed = roles.of_sam_model(model)
-    arrays = [
-        ops.convert_to_numpy(gradient).astype("float64").ravel()
-        for i, gradient in zip(step.two_passes.view.seen, gradients)
-        if i in perturbed
-    ]
-    vector = np.concatenate(arrays)
+    pairs = zip(step.two_passes.view.seen, gradients)
+    vector = _flat([gradient for i, gradient in pairs if i in perturbed])
     norm = np.linalg.norm(vector)
     return vector / norm if norm else np.full_like(vector, np.nan)
 
@@ -314,10 +302,12 @@ def _norm(vector: Vector) -> float:
     return float(vectors.norm(list(vector)))
 
 
-def _weight(model: SAMModel, position: int) -> Any:
-    return ops.convert_to_numpy(model.trainable_variables[position])
+def _flat(vector: Vector) -> Any:
+    """Return tensors as one float64 vector."""
+    arrays = [np.asarray(ops.convert_to_numpy(t), "float64") for t in vector]
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def _quotient(size: float, weight: Any) -> float:
-    norm = float(np.linalg.norm(weight.astype("float64")))
+    norm = float(np.linalg.norm(weight))
     return size / norm if norm else math.inf

@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if action == "list":
             print("\n".join(map(_line, _chosen(names or ["*"]))))
             return
-        chosen = _chosen(names if action == "show" else options.names)
-        chosen = [_configured(experiment, options) for experiment in chosen]
+        chosen = [
+            (e.smoke() if options.smoke else e).with_settings(options.set)
+            for e in _chosen(names if action == "show" else options.names)
+        ]
     except ValueError as error:
         parser.error(str(error))
     keep_freed_memory()
@@ -120,14 +122,6 @@ def _chosen(patterns: Sequence[str]) -> list[Experiment]:
             )
         chosen += matches
     return chosen
-
-
-def _configured(
-    experiment: Experiment, options: argparse.Namespace
-) -> Experiment:
-    if options.smoke:
-        experiment = experiment.smoke()
-    return experiment.with_settings(options.set)
 
 
 def _line(experiment: Experiment) -> str:

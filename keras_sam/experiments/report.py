@@ -131,7 +131,6 @@ def _draw_lines(
     for group in groups:
         lines.setdefault(str(setting(group, by)), []).append(group)
     for name, members in lines.items():
-        # Records are in the order of runs, and lines in the order of x.
         members = sorted(members, key=lambda group: setting(group, x))
         positions = [setting(group, x) for group in members]
         drawn = axis.errorbar(
