@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,16 +88,14 @@ def _finite(x: Any, limit: int | None) -> dict[str, Any]:
         )
     if isinstance(x, keras.utils.PyDataset):
         # Keras would call its `on_epoch_end`, which may shuffle it.
-        x = map(x.__getitem__, _indices(x))
+        has_end = x.num_batches is not None
+        indices = range(x.num_batches) if has_end else itertools.count()
+        x = map(x.__getitem__, indices)
     if not isinstance(x, Iterator):
         return {}
     # Keras warns at the end of a generator if `steps` is not given.
     read = list(itertools.islice(x, limit))
     return {"x": (batch for batch in read), "steps": len(read) or None}
-
-
-def _indices(x: keras.utils.PyDataset) -> Iterable[int]:
-    return itertools.count() if x.num_batches is None else range(x.num_batches)
 
 
 def _is_endless(x: Any) -> bool:

@@ -53,7 +53,8 @@ class Result:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON; `keras_sam.sharpness.load` reads it."""
         content = {"result": type(self).__name__, **dataclasses.asdict(self)}
-        Path(path).write_text(json.dumps(content, default=_plain) + "\n")
+        text = json.dumps(content, default=lambda array: array.tolist())
+        Path(path).write_text(text + "\n")
 
     def heading(self) -> str:
         """Return a line about weights, data, mode and loss, for a table."""
@@ -196,9 +197,3 @@ def common(objective: Any) -> dict[str, Any]:
         "training": objective.training,
         "loss": objective.value,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"Received: value={value!r} (of type {type(value)})")
