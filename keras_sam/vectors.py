@@ -2,7 +2,8 @@
 
 Sums over elements are accumulated in float32, or in float64 where a tensor is
 float64. A square below about 1e-38 is zero there, so a vector whose norm is
-below about 1e-19 counts as the zero vector.
+below about 1e-19 counts as the zero vector. The twin on JAX is
+`optax.tree_utils`.
 """
 
 from keras import ops

@@ -1,4 +1,4 @@
-"""What every test starts from, and the ways a step can run."""
+"""The initial state of every test, and the ways of running a step."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests import marks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# Tests of one backend are in a folder of its name.
+# Tests of one backend are in a folder with its name.
 collect_ignore = [
     f"{part}/{name}"
     for part in ("backend", "trainers")

@@ -35,7 +35,7 @@ def perturbation(name, gradients, variables, rho):
         rho,
         chosen=np.ones(g.shape, bool),
         is_matrix=flat(is_matrix) > 0,
-        memory={},
+        state={},
         velocity=None,
         g=g,
         gradient=lambda w: g,
@@ -94,8 +94,8 @@ class InPlace:
             if g is not None
         ]
         variables, gradients = zip(*found)
-        climb = perturbation(self.method, gradients, variables, self.rho)
-        for variable, e in zip(variables, climb):
+        perturbed_by = perturbation(self.method, gradients, variables, self.rho)
+        for variable, e in zip(variables, perturbed_by):
             variable.assign_add(e)
 
 

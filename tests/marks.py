@@ -1,6 +1,6 @@
-"""What `pytest -m "not slow"` leaves out: what compiles, or starts processes.
+"""The marks of slow tests, which compile a step or start processes.
 
-Of each promise something is left in.
+Each promise has at least one fast test.
 """
 
 import pytest

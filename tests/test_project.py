@@ -1,4 +1,4 @@
-"""What holds for the project as a whole."""
+"""Rules for the whole project: imports, floors, docstrings."""
 
 import ast
 import configparser
@@ -93,7 +93,7 @@ def test_imports_never_go_up(module):
 
 
 def test_package_needs_keras_and_numpy_only():
-    """What a function imports when it is called may be missing."""
+    """A module that a function imports when called may be missing."""
     names = set()
     for module in MODULES:
         names |= imported_names(
@@ -104,7 +104,7 @@ def test_package_needs_keras_and_numpy_only():
     assert outside - FRAMEWORKS <= {"keras", "numpy"}
 
 
-def test_import_works_without_what_only_examples_and_plots_need():
+def test_import_works_without_the_requirements_of_examples_and_plots():
     # Keras loads some of these itself if they are there.
     code = (
         "import sys, keras\n"
@@ -130,7 +130,7 @@ def test_readme_names_the_supported_versions_of_setup_cfg():
 
 
 def parameters(value):
-    """Return the names of the arguments that a docstring has to explain."""
+    """Return the names of the arguments that a docstring must explain."""
     signature = inspect.signature(value)
     return [
         name for name in signature.parameters if name not in ("self", "cls")
@@ -140,7 +140,7 @@ def parameters(value):
 @pytest.mark.parametrize(
     "name", [n for n in vars(keras_sam) if callable(getattr(keras_sam, n))]
 )
-def test_what_users_call_documents_arguments_and_results(name):
+def test_public_functions_document_arguments_and_results(name):
     value = getattr(keras_sam, name)
     docstring = inspect.getdoc(value)
     _, _, arguments = docstring.partition("Args:")

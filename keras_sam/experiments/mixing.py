@@ -1,4 +1,4 @@
-"""What the paper compares with: mixed examples, and labels made again."""
+"""The paper's alternatives for wrong labels: mixup and bootstrapping."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from keras_sam.data.batches import standardized
 
 
 class MixedBatches(ImageBatches):
-    """Batches whose examples are mixed in pairs, with Keras' own layer.
+    """Batches of examples mixed in pairs by `keras.layers.MixUp`.
 
-    The weights of each pair are drawn from the beta distribution, as often as
-    there are images; they depend on the seed, the epoch and the position.
+    The weights of each pair are drawn from the beta distribution, for each
+    image separately; they depend on the seed, the epoch and the position.
 
     Args:
         images: As for `ImageBatches`.
@@ -35,6 +35,7 @@ class MixedBatches(ImageBatches):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         images, labels = super().__getitem__(index)
+        # The state is 32 bits wide, and Keras' seeds are signed: 31 bits.
         sequence = np.random.SeedSequence((self._seed, self._epoch, index))
         drawn = self._layer.get_random_transformation(
             images, seed=int(sequence.generate_state(1)[0] >> 1)
@@ -54,11 +55,11 @@ def bootstrapped_labels(
     statistics: tuple[Any, Any],
     batch_size: int,
 ) -> Any:
-    """Return the classes that a trained network holds for the likeliest.
+    """Return the most likely classes according to a trained network.
 
-    They take the place of the labels that it was trained on: bootstrapping
-    with hard labels, in the form of the SAM paper, section 3.3, where another
-    network is then trained from scratch.
+    They replace the labels that it was trained on: bootstrapping with hard
+    labels as in the SAM paper, section 3.3, which then trains another network
+    from scratch.
     """
     parts = [
         model.predict_on_batch(

@@ -1,10 +1,10 @@
 """The experiments of the SAM paper, with the test errors that it prints.
 
-[Foret et al., 2021](https://arxiv.org/abs/2010.01412). Where it is silent the
-settings are those of the authors' code; what neither says (the epochs on
+[Foret et al., 2021](https://arxiv.org/abs/2010.01412). Settings that the paper
+does not specify are those of the authors' code. Neither specifies the epochs on
 SVHN and Fashion-MNIST, the depth of PyramidNet, the optimizer of the label
-noise experiments, the radii of fine-tuning) is a choice made here: 200 epochs,
-depth 272, the optimizer of CIFAR-10, a radius of 0.05.
+noise experiments and the radii of fine-tuning; here they are 200 epochs, depth
+272, the optimizer of CIFAR-10, and a radius of 0.05.
 """
 
 from typing import Any
@@ -93,9 +93,9 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def _pair(errors: list[str], rho: float, **settings: Any) -> list[Experiment]:
-    """Return the plain optimizer, with its epochs and with twice, and SAM.
+    """Return plain training, plain training for twice the epochs, and SAM.
 
-    The paper prints the better of the two without SAM.
+    The paper prints the better of the two results without SAM.
     """
     plain, sam = errors
     return [
@@ -245,7 +245,7 @@ def _label_noise() -> list[Experiment]:
 
 
 def _m_sharpness() -> list[Experiment]:
-    """Return the paper's figure 4 on one device: parts of a batch, radii."""
+    """Return the paper's figure 4 on one device: micro-batches and radii."""
     variants = {
         f"parts-{parts}-rho-{rho}": {"rho": rho, "num_microbatches": parts}
         for parts in (1, 2, 4, 8)

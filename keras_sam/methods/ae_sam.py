@@ -54,16 +54,12 @@ class AESAM(SteepestAscent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.threshold, dict):
-            threshold = keras.saving.deserialize_keras_object(self.threshold)
-            validation.set_fields(self, threshold=threshold)
-        if not schedules.is_schedule(self.threshold):
-            threshold = validation.number(
-                "threshold", self.threshold, "[-inf, inf]", schedules.OR_ONE
-            )
-            validation.set_fields(self, threshold=threshold)
         validation.set_fields(
-            self, decay=validation.number("decay", self.decay, "[0, 1)")
+            self,
+            threshold=schedules.number_or_schedule(
+                "threshold", self.threshold, "[-inf, inf]"
+            ),
+            decay=validation.number("decay", self.decay, "[0, 1)"),
         )
 
     def initial_state(self, weights: Vector) -> State:

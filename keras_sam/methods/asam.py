@@ -11,7 +11,7 @@ from keras_sam.methods.metrics import AdaptiveMetric
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -58,11 +58,7 @@ class ASAM(Method):
         )
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         del state
         metric = AdaptiveMetric(eta=self.eta, scale_all=self.scale_all)

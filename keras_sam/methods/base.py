@@ -8,7 +8,7 @@ from typing import ClassVar
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         """Return the perturbation e. Called once per (micro-)batch.
 

@@ -12,7 +12,7 @@ from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -59,11 +59,7 @@ class LESAM(SteepestAscent):
         )
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         slope = metrics.get(self.metric).norm(gradients, weights)
         # For a slope of 0 the radius does not matter: the perturbation is zero.

@@ -12,7 +12,7 @@ from keras_sam import validation
 from keras_sam import vectors
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,12 +31,12 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def steepest(
-        self, rho: Tensor, direction: Vector, weights: list[Weight]
+        self, rho: Tensor, direction: Vector, weights: Weights
     ) -> Vector:
         """Return `rho * T^2 d / ||T d||`, zero if `d` has no finite length."""
 
     @abc.abstractmethod
-    def norm(self, direction: Vector, weights: list[Weight]) -> Tensor:
+    def norm(self, direction: Vector, weights: Weights) -> Tensor:
         """Return `||T d||`, the slope along the steepest perturbation."""
 
     def get_config(self) -> dict[str, Any]:
@@ -54,12 +54,12 @@ class EuclideanMetric(Metric):
     """The Euclidean norm over all perturbed weights: `T` is the identity."""
 
     def steepest(
-        self, rho: Tensor, direction: Vector, weights: list[Weight]
+        self, rho: Tensor, direction: Vector, weights: Weights
     ) -> Vector:
         del weights
         return vectors.with_norm_lazily(rho, direction)
 
-    def norm(self, direction: Vector, weights: list[Weight]) -> Tensor:
+    def norm(self, direction: Vector, weights: Weights) -> Tensor:
         del weights
         return vectors.norm(direction)
 
@@ -99,18 +99,18 @@ class AdaptiveMetric(Metric):
         )
 
     def steepest(
-        self, rho: Tensor, direction: Vector, weights: list[Weight]
+        self, rho: Tensor, direction: Vector, weights: Weights
     ) -> Vector:
         operator = self._operator(weights)
         scaled = vectors.multiply(operator, direction)
         return vectors.multiply(operator, vectors.with_norm(rho, scaled))
 
-    def norm(self, direction: Vector, weights: list[Weight]) -> Tensor:
+    def norm(self, direction: Vector, weights: Weights) -> Tensor:
         return vectors.norm(
             vectors.multiply(self._operator(weights), direction)
         )
 
-    def _operator(self, weights: list[Weight]) -> Vector:
+    def _operator(self, weights: Weights) -> Vector:
         return [
             ops.abs(weight.value) + self.eta
             if self.scale_all or weight.role in ("kernel", "scale")

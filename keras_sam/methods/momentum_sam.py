@@ -12,7 +12,7 @@ from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -66,11 +66,7 @@ class MomentumSAM(SteepestAscent):
         return {"momentum": [ops.zeros_like(weight) for weight in weights]}
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         return super().perturb(gradients, weights, -rho, state)
 

@@ -13,7 +13,7 @@ from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -74,11 +74,7 @@ class RandomAscent(SteepestAscent):
         return {"num_draws": ops.zeros((), "float32")}
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         values = [weight.value for weight in weights]
         noise = backend.normal_like(values, self.seed, state["num_draws"])

@@ -10,7 +10,7 @@ from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -38,11 +38,7 @@ class StableSAM(SteepestAscent):
     normalized: bool = True
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         if not self.normalized:
             rho = rho * metrics.get(self.metric).norm(gradients, weights)

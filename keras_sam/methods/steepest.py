@@ -11,7 +11,7 @@ from keras_sam.methods.base import Method
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,7 @@ class SteepestAscent(Method):
         return gradients
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         direction = self.direction(gradients, state)
         return metrics.get(self.metric).steepest(rho, direction, weights)

@@ -1,4 +1,4 @@
-"""The layers that all of the networks are made of."""
+"""The common layers of all networks, and their sequence of blocks."""
 
 import keras
 from keras import layers
@@ -10,7 +10,7 @@ from keras_sam.types import Tensor
 def convolution(
     x: Tensor, filters: int, kernel_size: int = 3, strides: int = 1
 ) -> Tensor:
-    """Return a convolution without bias, He-normal by its outputs.
+    """Return a convolution without bias, He-normal with `fan_out`.
 
     Args:
         x: Tensor of shape `(batch_size, height, width, channels)`.
@@ -51,7 +51,7 @@ class PadChannels(layers.Layer):
     """Appends channels of zeros: a shortcut without weights.
 
     Args:
-        channels: Integer, how many channels the result has.
+        channels: Integer, the number of channels of the result.
         **kwargs: As for `keras.layers.Layer`.
     """
 
@@ -72,25 +72,34 @@ class PadChannels(layers.Layer):
         return {**super().get_config(), "channels": self.channels}
 
 
-def depth_per_group(name: str, depth: int, extra: int, layers_each: int) -> int:
-    """Return how many blocks each of three groups has.
+def three_groups(
+    name: str, depth: int, extra: int, layers_each: int
+) -> list[tuple[int, int]]:
+    """Return the factor of channels and the strides of each block.
+
+    Three groups of equally many blocks. The first block of the second and of
+    the third group halves the resolution and doubles the channels.
 
     Args:
         name: Of the network, for the message.
-        depth: Integer, the layers with weights.
+        depth: Integer, the number of layers with weights.
         extra: Integer, how many of them are outside the blocks.
-        layers_each: Integer, how many a block has.
+        layers_each: Integer, how many of them each block has.
 
     Returns:
-        Integer >= 1.
+        List of pairs of a factor (1, 2 or 4) and strides (1 or 2).
 
     Raises:
-        ValueError: If there is no such network.
+        ValueError: If the network does not have this depth.
     """
-    blocks, rest = divmod(depth - extra, 3 * layers_each)
-    if blocks < 1 or rest:
+    per_group, rest = divmod(depth - extra, 3 * layers_each)
+    if per_group < 1 or rest:
         raise ValueError(
             f"`depth` of a {name} must be {extra} plus a multiple of "
             f"{3 * layers_each}. Received: depth={depth}"
         )
-    return blocks
+    return [
+        (2**group, 2 if group > 0 and block == 0 else 1)
+        for group in range(3)
+        for block in range(per_group)
+    ]

@@ -42,13 +42,11 @@ def ShakeShake(
             f"`width` must be even, as half of the channels come from each of "
             f"two shortcuts. Received: width={width}"
         )
-    per_group = blocks.depth_per_group("ShakeShake", depth, 2, 2)
+    groups = blocks.three_groups("ShakeShake", depth, 2, 2)
     inputs = keras.Input(input_shape)
     x = blocks.normalization(blocks.convolution(inputs, 16))
-    for group in range(3):
-        for block in range(per_group):
-            strides = 2 if group > 0 and block == 0 else 1
-            x = _block(x, width * 2**group, strides)
+    for factor, strides in groups:
+        x = _block(x, width * factor, strides)
     outputs = blocks.classifier(layers.ReLU()(x), num_classes)
     return keras.Model(inputs, outputs, name=f"shake_shake_{depth}_{width}")
 
@@ -71,6 +69,7 @@ def _shortcut(x: Tensor, filters: int, strides: int) -> Tensor:
     x = layers.ReLU()(x)
     if strides == 1:
         return blocks.normalization(blocks.convolution(x, filters, 1))
+    # Without its first row and column, every second position is an odd one.
     shifted = layers.Cropping2D(((1, 0), (1, 0)))(x)
     shifted = layers.ZeroPadding2D(((0, 1), (0, 1)))(shifted)
     halves = [

@@ -9,7 +9,7 @@ Each module of this folder has these names:
 | `JIT` | one of them: with the compiler of the framework, if it has one here |
 | `COMPILED` | `MODES` without the eager one, if there are others |
 | `LACKS` | what Keras itself does not do with the framework |
-| `SEED` | arguments of a dropout layer whose draws a file remembers |
+| `SEED` | arguments of a dropout layer whose draws a file reproduces |
 | `PARTS` | the ways in which parts of a batch are averaged |
 | `side_by_side(count)` | what opens a scope of so many replicas, of three |
 | `EXECUTIONS` | `MODES`, and several steps in one execution |

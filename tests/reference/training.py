@@ -88,7 +88,7 @@ def train(
         momentum: Number, as in `keras.optimizers.SGD`.
         num_microbatches: How many parts of a batch are perturbed on their own;
             their results and states are averaged.
-        ascent_fraction: What leading part of these e is computed from.
+        ascent_fraction: The leading fraction of each, from which e is computed.
         chosen: Boolean vector, which weights are perturbed; `None` for all.
 
     Returns:
