@@ -164,8 +164,9 @@ class AveragedWeights(keras.callbacks.Callback):
         if self._kept or not self._count:
             return
         model = self.model
+        # Copies: a compiled step on JAX frees the values of variables.
         pairs = [
-            *zip(model.trainable_variables, self._mean),
+            *zip(model.trainable_variables, map(ops.copy, self._mean)),
             *self._statistics(model),
         ]
         self._kept = [(v, ops.convert_to_numpy(v.value)) for v, _ in pairs]
