@@ -4,17 +4,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_sam.data.batches import ImageBatches
 from keras_sam.data.batches import standardized
 
 
 class MixedBatches(ImageBatches):
-    """Batches of examples mixed in pairs by `keras.layers.MixUp`.
+    """Batches of examples mixed with those of the same batch in reverse order.
 
-    The weights of each pair are drawn from the beta distribution, for each
-    image separately; they depend on the seed, the epoch and the position.
+    `lam * x + (1 - lam) * reversed(x)`, labels alike, with
+    `lam = max(l, 1 - l)` and `l` drawn from the beta distribution once for each
+    batch; the draw depends on the seed, the epoch and the position.
 
     Args:
         images: As for `ImageBatches`.
@@ -24,28 +24,24 @@ class MixedBatches(ImageBatches):
         **kwargs: As for `ImageBatches`.
 
     Reference:
-        [Zhang et al., 2018](https://arxiv.org/abs/1710.09412), equation 1.
+        [Zhang et al., 2018](https://arxiv.org/abs/1710.09412), equation 1; one
+        coefficient for each batch as in the code of SAM's authors, whose first
+        README requires it. `keras.layers.MixUp` draws one for each image.
     """
 
     def __init__(
         self, images: Any, labels: Any, alpha: float, seed: int, **kwargs: Any
     ) -> None:
         super().__init__(images, labels, seed=seed, **kwargs)
-        self._layer = keras.layers.MixUp(alpha)
+        self._alpha = alpha
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        images, labels = super().__getitem__(index)
-        # The state is 32 bits wide, and Keras' seeds are signed: 31 bits.
-        sequence = np.random.SeedSequence((self._seed, self._epoch, index))
-        drawn = self._layer.get_random_transformation(
-            images, seed=int(sequence.generate_state(1)[0] >> 1)
-        )
+        generator = np.random.default_rng((self._seed, self._epoch, index))
+        drawn = generator.beta(self._alpha, self._alpha)
+        share = np.float32(max(drawn, 1 - drawn))
         return tuple(
-            ops.convert_to_numpy(mixed)
-            for mixed in (
-                self._layer.transform_images(images, drawn),
-                self._layer.transform_labels(labels, drawn),
-            )
+            share * array + (1 - share) * array[::-1]
+            for array in super().__getitem__(index)
         )
 
 

@@ -14,10 +14,10 @@ SOURCES = ("tfds", "tfds_files", "strips", "folder", "digits")
 when they are needed; the others are the functions of `keras_sam.data`.
 """
 
-STATISTICS = ("own", "imagenet", "unit", "none")
+STATISTICS = ("own", "imagenet", "mnist", "unit", "none")
 """Whether channels are standardized by mean and deviation of the training
-images, by those of ImageNet, scaled to [0, 1], or left in [0, 255] for networks
-that scale their inputs.
+images, by those of ImageNet or of MNIST, scaled to [0, 1], or left in [0, 255]
+for networks that scale their inputs.
 """
 
 SIZES = {
@@ -42,6 +42,8 @@ _IMAGENET = (
     np.array((123.675, 116.28, 103.53), "float32"),
     np.array((58.395, 57.12, 57.375), "float32"),
 )
+
+_MNIST = (np.array([33.3285], "float32"), np.array([78.5655], "float32"))
 
 
 def load(experiment: Any) -> ImageDataset:
@@ -76,6 +78,8 @@ def statistics(name: str, images: Any) -> tuple[Any, Any]:
         return data.channel_statistics(images)
     if name == "imagenet":
         return _IMAGENET
+    if name == "mnist":
+        return _MNIST
     channel = np.ones(images.shape[-1], "float32")
     return 0 * channel, 255 * channel if name == "unit" else channel
 

@@ -46,6 +46,19 @@ def classifier(x: Tensor, num_classes: int) -> Tensor:
     return layers.Dense(num_classes)(layers.GlobalAveragePooling2D()(x))
 
 
+def uniform_classifier(x: Tensor, num_classes: int) -> Tensor:
+    """Return logits whose weights start uniform in ±1 / sqrt(num_classes).
+
+    As in the code of SAM's authors, which reports that other initializations
+    raise the error of wide residual networks on CIFAR-100 by half a point.
+    """
+    bound = num_classes**-0.5
+    return layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+    )(layers.GlobalAveragePooling2D()(x))
+
+
 @keras.saving.register_keras_serializable(package="keras_sam")
 class PadChannels(layers.Layer):
     """Appends channels of zeros: a shortcut without weights.

@@ -53,7 +53,7 @@ def PyramidNet(
         filters = round(16 + widening * block / len(groups))
         kept = 1 - block / len(groups) * (1 - survival)
         x = _block(x, filters, strides, kept)
-    outputs = blocks.classifier(blocks.activated(x), num_classes)
+    outputs = blocks.uniform_classifier(blocks.activated(x), num_classes)
     return keras.Model(inputs, outputs, name=f"pyramid_net_{depth}")
 
 

@@ -100,6 +100,8 @@ class ShakeDrop(_Shaking):
     Reference:
         [Yamada et al., 2019](https://arxiv.org/abs/1802.02375), equation 6.
         Deviation: `b` is drawn for each image, not once for a batch.
+        Deviation of the SAM authors' code: its first pass uses the true
+        gradient.
     """
 
     def __init__(
