@@ -1,6 +1,8 @@
 """The initial state of every test, and the ways of running a step."""
 
 import importlib.util
+import math
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -43,9 +45,13 @@ frameworks.exact()
 def pytest_collection_modifyitems(items):
     """Mark the tests of slow files."""
     folder = Path(__file__).parent
+    cases = Counter()
     for item in items:
-        name = item.path.relative_to(folder).as_posix()
-        if name.startswith(marks.SLOW_FILES):
+        file = item.path.relative_to(folder).as_posix()
+        test = getattr(item, "originalname", item.name)
+        cases[file, test] += 1
+        most = marks.FAST_CASES.get(file, {}).get(test, math.inf)
+        if file.startswith(marks.SLOW_FILES) or cases[file, test] > most:
             item.add_marker(marks.slow)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import keras_sam
 from keras_sam.methods import Method
+from tests import marks
 from tests.methods import table
 
 ROOT = Path(__file__).parent.parent
@@ -175,3 +176,10 @@ def test_method_documents_hyperparameters_formula_and_paper(method):
     assert "https://" in docstring
     # A formula in plain text: something with an operator, in backticks.
     assert re.search(r"`[^`]*\s[-=*/>]+\s[^`]*`", docstring)
+
+
+@pytest.mark.parametrize("file", marks.FAST_CASES)
+def test_tests_of_which_only_some_cases_are_fast_exist(file):
+    source = (ROOT / "tests" / file).read_text()
+    for name in marks.FAST_CASES[file]:
+        assert f"def {name}(" in source
