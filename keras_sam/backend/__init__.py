@@ -51,6 +51,7 @@ from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
+from keras_sam.backend.common import with_equal_lengths
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
@@ -157,5 +158,6 @@ __all__ = [
     "track_loss",
     "unlisted_state",
     "unscale_loss_for_distribution",
+    "with_equal_lengths",
     "write_unlisted",
 ]

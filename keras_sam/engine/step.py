@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam.engine import roles
+from keras_sam.engine.examples import check_lengths
 from keras_sam.engine.examples import leading_examples
 from keras_sam.engine.loss import TrainingLoss
 from keras_sam.engine.parts import OneAfterAnother
@@ -47,7 +48,6 @@ class Step:
         compiled: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         self._model = model
-        self._batch = batch
         self._settings = model.sam
         self._method = model.sam.method
         call = compiled or _call
@@ -65,6 +65,8 @@ class Step:
         self._pass_call = call
         roles.check_perturbed(model)
         self.two_passes = self._two_passes(self._weights, self._loss_scale)
+        is_divided = device_groups is not None or self._settings.has_parts
+        self._batch = check_lengths(batch) if is_divided else batch
         self._parts: Any = Whole()
         if self._settings.num_microbatches > 1:
             self._parts = OneAfterAnother(self._settings.num_microbatches)

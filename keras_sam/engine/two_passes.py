@@ -129,8 +129,9 @@ class TwoPasses:
         u = self._guarded(u, has_length, is_finite, is_finite_at_w)
         u = [overwriting.get(i, t) for i, t in enumerate(u)]
 
-        loss = perturbed.loss if leading is None else perturbed.auxiliary
-        rise = backend.unscale_loss_for_distribution(loss - clean.loss)
+        rise = backend.unscale_loss_for_distribution(
+            perturbed.loss - clean.loss
+        )
         mean = self._mean(g, h, u, method_state, rise, has_length, is_sharp)
         backend.write_unlisted(clean.unlisted)
         return (
@@ -226,20 +227,20 @@ class TwoPasses:
         state: list[Tensor],
         leading: Batch | None,
     ) -> Pass:
-        """Return the pass at w + e; auxiliary is the loss of `leading`."""
+        """Return the pass at w + e; its loss is that of what `clean` saw."""
 
         def run() -> Pass:
             perturbed = self.loss.run(
-                batch,
-                weights,
-                state,
-                self.everything,
-                self._loss_scale,
-                leading,
+                batch, weights, state, self.everything, self._loss_scale
             )
+            loss = perturbed.loss
+            if leading is not None:
+                loss = self.loss.of_leading(
+                    leading, batch, perturbed.auxiliary, weights, state
+                )
             # Whatever the pass has written is thrown away.
             return perturbed._replace(
-                auxiliary=perturbed.auxiliary[1], state=[], unlisted=[]
+                loss=loss, auxiliary=None, state=[], unlisted=[]
             )
 
         return self._call(run)

@@ -15,6 +15,7 @@ from keras_sam.backend.tensorflow.autodiff import take
 from keras_sam.backend.tensorflow.autodiff import unlisted_state
 from keras_sam.backend.tensorflow.building import build
 from keras_sam.backend.tensorflow.inputs import as_input
+from keras_sam.backend.tensorflow.inputs import with_equal_lengths
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero
@@ -38,4 +39,5 @@ __all__ = [
     "sum_in_turn",
     "take",
     "unlisted_state",
+    "with_equal_lengths",
 ]
