@@ -41,6 +41,7 @@ from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
+from keras_sam.backend.common import draws_by_example
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
 from keras_sam.backend.common import kept_generators
@@ -126,6 +127,7 @@ __all__ = [
     "densify",
     "dot",
     "draw_purely",
+    "draws_by_example",
     "filled_like",
     "flatten_layers",
     "functional_init_arguments",

@@ -73,6 +73,15 @@ def mean_over_replicas(nest: Any) -> Any:
     return nest
 
 
+def draws_by_example() -> contextlib.AbstractContextManager[Any]:
+    """Return a context for passes over a batch and over some of its examples.
+
+    In it the numbers that Keras draws for the first examples do not depend on
+    how many examples follow. With most generators they never do.
+    """
+    return contextlib.nullcontext()
+
+
 def draw_purely(function: Callable[[], Any]) -> Any:
     """Return what a function returns: seeds are variables of Keras."""
     return function()

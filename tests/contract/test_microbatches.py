@@ -135,16 +135,21 @@ class OwnLoss(keras_sam.SAMModel):
         return loss + keras.ops.mean(self.hidden**2)
 
 
+def with_noise(units, noise):
+    return keras.Sequential([layers.Dense(units), noise(0.5, seed=3)])
+
+
 @pytest.mark.parametrize(
     "make, hidden",
     [
-        (keras_sam.SAMModel, MeanSquare),
-        (keras_sam.SAMModel, lambda: layers.ActivityRegularization(l2=0.1)),
-        (
-            keras_sam.SAMModel,
-            lambda: layers.Dense(4, activity_regularizer="l2"),
-        ),
+        (SAMModel, MeanSquare),
+        (SAMModel, lambda: layers.ActivityRegularization(l2=0.1)),
+        (SAMModel, lambda: layers.Dense(4, activity_regularizer="l2")),
         (OwnLoss, lambda: layers.Dense(4)),
+        # Three or seven numbers for each example: no round numbers.
+        (SAMModel, lambda: with_noise(3, layers.GaussianNoise)),
+        (SAMModel, lambda: with_noise(7, layers.GaussianDropout)),
+        (SAMModel, lambda: with_noise(7, layers.Dropout)),
     ],
 )
 @pytest.mark.parametrize("settings", [{}, {"num_microbatches": 2}])
