@@ -31,6 +31,7 @@ class SAMState:
         built_for: Where a step builds the model, on TensorFlow and PyTorch, the
             `compile` that it was last built for.
         is_weightless: On PyTorch, whether nothing was trainable then.
+        draws_unseeded: On PyTorch, whether a layer had no seed then.
         is_step_reached: Whether the last step was that of `SAMModel`, and not
             all of it one of the user's own.
         is_step_probed: Whether a step is only to say that it is reached.
@@ -45,6 +46,7 @@ class SAMState:
         self.selection: Any = None
         self.built_for: Any = None
         self.is_weightless = False
+        self.draws_unseeded = False
         self.is_step_reached = False
         self.is_step_probed = False
         self._method_state_for: list[int] | None = None

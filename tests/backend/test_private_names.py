@@ -307,6 +307,12 @@ def test_current_path_ends_with_the_layer_that_is_called():
     assert current_path() == ""
 
 
+def test_initial_seed_is_none_where_no_seed_was_given():
+    seeds = [None, 3]
+    found = [keras.layers.Dropout(0.5, seed).seed_generator for seed in seeds]
+    assert [generator._initial_seed for generator in found] == seeds
+
+
 def test_compile_config_is_another_after_each_compile(model):
     first = model._compile_config
     model.compile("sgd", "mse")
