@@ -259,7 +259,7 @@ def refusal_of_lengths(distribution):
         model = compiled(keras_sam.SAMModel(inputs, outputs))
         before = model.get_weights()
         try:
-            model.fit(iter([([x[:8], x[:4]], y[:8])]), verbose=0)
+            model.fit((b for b in [([x[:8], x[:4]], y[:8])]), verbose=0)
         except ValueError as error:
             for a, b in zip(before, model.get_weights(), strict=True):
                 np.testing.assert_array_equal(a, b)
