@@ -143,17 +143,13 @@ class _FunctionLoss:
         state: list[Tensor],
         wanted: list[int],
         loss_scale: Tensor | None,
-        leading: Batch | None = None,
     ) -> Pass:
         """Return a pass; see `run_pass`."""
-        del batch, leading
+        del batch
 
         def function() -> tuple[Tensor, Any]:
             result = self._loss_fn()
-            loss, auxiliary = (
-                result if isinstance(result, tuple) else (result, None)
-            )
-            return loss, (auxiliary, None)
+            return result if isinstance(result, tuple) else (result, None)
 
         return run_pass(
             function, self.variables, weights, [], state, wanted, loss_scale
@@ -165,7 +161,7 @@ class _FunctionLoss:
         """Return the second result of the function, and its writes."""
         del batch
         auxiliary = {
-            "auxiliary": clean.auxiliary[0],
+            "auxiliary": clean.auxiliary,
             "written": clean.unlisted,
         }
         return auxiliary, []

@@ -31,6 +31,7 @@ class SAMState:
         built_for: On TensorFlow and PyTorch, where a step builds the model, the
             `compile` that it was last built for.
         is_weightless: On PyTorch, whether nothing was trainable then.
+        draws_unseeded: On PyTorch, whether a layer had no seed then.
         is_step_reached: Whether the last step called that of `SAMModel`, and
             was not only a custom one.
         is_step_probed: Whether a step should only report that it is reached.
@@ -45,6 +46,7 @@ class SAMState:
         self.selection: Any = None
         self.built_for: Any = None
         self.is_weightless = False
+        self.draws_unseeded = False
         self.is_step_reached = False
         self.is_step_probed = False
         self._method_state_for: list[int] | None = None

@@ -94,7 +94,9 @@ class SAMModel(Trainer):
         ascent_fraction: Number in (0, 1]. The perturbation is computed from
             this leading fraction of the (micro-)batch; the second pass always
             uses all of it. State, loss and metrics are then those of the
-            leading examples. Defaults to 1.
+            leading examples, and so are both losses that `sharpness` compares;
+            batch normalization, however, is over the examples of each pass.
+            Defaults to 1.
         **kwargs: As for `keras.Model`.
 
     Raises:

@@ -82,6 +82,11 @@ class Settings:
             or self.num_microbatches > 1
         )
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether a pass may run on some of the examples of a batch."""
+        return self.num_microbatches > 1 or self.ascent_fraction < 1
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, serialized."""
         return {

@@ -34,6 +34,7 @@ Private Keras names that this folder relies on, each covered by
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
 | `global_seed_generator` | made before a pass, not in it |
 | `random_seed_dtype` | the dtype of a seed |
+| `SeedGenerator._initial_seed` | whether PyTorch's generators are drawn from |
 """
 
 import keras
@@ -42,6 +43,7 @@ from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
+from keras_sam.backend.common import draws_by_example
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
 from keras_sam.backend.common import kept_generators
@@ -53,6 +55,7 @@ from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
+from keras_sam.backend.common import with_equal_lengths
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
@@ -127,6 +130,7 @@ __all__ = [
     "densify",
     "dot",
     "draw_purely",
+    "draws_by_example",
     "filled_like",
     "flatten_layers",
     "functional_init_arguments",
@@ -160,5 +164,6 @@ __all__ = [
     "track_loss",
     "unlisted_state",
     "unscale_loss_for_distribution",
+    "with_equal_lengths",
     "write_unlisted",
 ]

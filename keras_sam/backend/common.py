@@ -49,6 +49,20 @@ def take(tensor: Tensor, start: Tensor, size: Tensor) -> Tensor:
     return keras.ops.take(tensor, index, axis=0)
 
 
+def with_equal_lengths(
+    nest: Any, lengths: dict[str, Tensor], message: str
+) -> Any:
+    """Return a nest whose tensors are known to have equal lengths.
+
+    Args:
+        nest: Nest of tensors.
+        lengths: Their lengths by name.
+        message: What an error says.
+    """
+    del lengths, message
+    return nest
+
+
 def num_replicas() -> int:
     """Return 1: a step sees the whole batch, on however many devices."""
     return 1
@@ -57,6 +71,15 @@ def num_replicas() -> int:
 def mean_over_replicas(nest: Any) -> Any:
     """Return the mean of tensors over the replicas that call this."""
     return nest
+
+
+def draws_by_example() -> contextlib.AbstractContextManager[Any]:
+    """Return a context for passes over a batch and over some of its examples.
+
+    In it the numbers that Keras draws for the first examples do not depend on
+    how many examples follow. With most generators they never do.
+    """
+    return contextlib.nullcontext()
 
 
 def draw_purely(function: Callable[[], Any]) -> Any:

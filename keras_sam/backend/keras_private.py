@@ -82,6 +82,19 @@ def made_global_seed_variable() -> keras.Variable:
     return generator.state
 
 
+def has_unseeded_draws(model: keras.Model) -> bool:
+    """Return whether a layer has a generator that was given no seed.
+
+    On PyTorch, dropout then draws from the generator of the process.
+    """
+    return any(
+        isinstance(value, keras.random.SeedGenerator)
+        and value._initial_seed is None
+        for layer in model._flatten_layers()
+        for value in vars(layer).values()
+    )
+
+
 def unlisted_variables(model: keras.Model) -> list[keras.Variable]:
     """Return variables of a model that its own lists leave out.
 

@@ -93,15 +93,20 @@ class Passes:
         state: list[Tensor],
         leading: Batch | None,
     ) -> Pass:
-        """Return the pass at w + e; auxiliary is the loss of `leading`."""
+        """Return the pass at w + e; its loss is that of what `clean` saw."""
 
         def run() -> Pass:
             perturbed = self.loss.run(
-                batch, weights, state, self.everything, self.loss_scale, leading
+                batch, weights, state, self.everything, self.loss_scale
             )
+            loss = perturbed.loss
+            if leading is not None:
+                loss = self.loss.of_leading(
+                    leading, batch, perturbed.auxiliary, weights, state
+                )
             # Whatever the pass has written is thrown away.
             return perturbed._replace(
-                auxiliary=perturbed.auxiliary[1], state=[], unlisted=[]
+                loss=loss, auxiliary=None, state=[], unlisted=[]
             )
 
         return self._call(run)

@@ -9,6 +9,7 @@ from keras import ops
 from keras_sam import backend
 from keras_sam.engine import roles
 from keras_sam.engine.decision import SharpOrPlain
+from keras_sam.engine.examples import check_lengths
 from keras_sam.engine.loss import TrainingLoss
 from keras_sam.engine.parts import OneAfterAnother
 from keras_sam.engine.parts import Whole
@@ -54,7 +55,8 @@ class Step:
         else:
             call_pass = _call
         self._model = model
-        self._batch = batch
+        is_divided = device_groups is not None or settings.has_parts
+        self._batch = check_lengths(batch) if is_divided else batch
         self._call_pass = call_pass
         self._loss = TrainingLoss(model)
         self.state_variables = self._loss.state_variables
@@ -71,7 +73,7 @@ class Step:
         self._sharp_or_plain = SharpOrPlain(
             settings,
             model.optimizer,
-            batch,
+            self._batch,
             parts,
             self._two_passes,
             self._constants,

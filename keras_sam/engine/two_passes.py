@@ -99,8 +99,9 @@ class TwoPasses(Passes):
         u = _guarded(u, has_length, is_finite, is_finite_at_w)
         u = [overwriting.get(i, t) for i, t in enumerate(u)]
 
-        loss = perturbed.loss if leading is None else perturbed.auxiliary
-        rise = backend.unscale_loss_for_distribution(loss - clean.loss)
+        rise = backend.unscale_loss_for_distribution(
+            perturbed.loss - clean.loss
+        )
         mean = self._mean(g, h, u, method_state, rise, has_length, is_sharp)
         backend.write_unlisted(clean.unlisted)
         return (

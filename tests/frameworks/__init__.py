@@ -11,6 +11,7 @@ Each module of this folder has these names:
 | `LACKS` | what Keras itself does not do with the framework |
 | `SEED` | arguments of a dropout layer whose draws a file reproduces |
 | `PARTS` | the ways in which parts of a batch are averaged |
+| `REMAT` | modes in which Keras has `keras.remat`, and its `RematScope` |
 | `side_by_side(count)` | what opens a scope of so many replicas, of three |
 | `EXECUTIONS` | `MODES`, and several steps in one execution |
 | `exact()` | settings without which a GPU rounds more than the tests allow |
@@ -44,6 +45,7 @@ JIT = _current.JIT
 COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
 PARTS = _current.PARTS
+REMAT = _current.REMAT
 LACKS = _current.LACKS
 SEED = _current.SEED
 exact = _current.exact

@@ -16,6 +16,7 @@ LACKS = {
     "metrics of layers",  # Updates in `call` are lost.
 }
 PARTS = ("one after another", "side by side")
+REMAT = {"scope": COMPILED}
 SEED: dict[str, int] = {}
 
 same_arithmetic = contextlib.nullcontext

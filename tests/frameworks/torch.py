@@ -16,6 +16,7 @@ COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
 LACKS: set[str] = set()
 PARTS = ("one after another",)
+REMAT = {"function": MODES, "scope": MODES}
 SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext
