@@ -280,10 +280,10 @@ class TrainingLoss:
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Any]:
         x, y, sample_weight = batch
-        draws = contextlib.nullcontext
+        draws: Any = contextlib.nullcontext()
         if self._model.sam.ascent_fraction < 1:
-            draws = backend.draws_by_example
-        with draws():
+            draws = backend.draws_by_example()
+        with draws:
             y_pred = backend.call_in_training_mode(self._model, x)
         self._has_added = bool(backend.get_stateless_scope().losses)
         loss = backend.compute_loss(self._model, x, y, y_pred, sample_weight)
