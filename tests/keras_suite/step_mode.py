@@ -39,7 +39,10 @@ def start(rho):
 
         @property
         def metrics_variables(self):
-            return super().metrics_variables + self._sam.tracker.variables
+            listed = super().metrics_variables
+            if self.sam.is_plain:
+                return listed  # Nothing writes those of `sharpness`.
+            return listed + self._sam.tracker.variables
 
         def reset_metrics(self):
             super().reset_metrics()
@@ -48,9 +51,9 @@ def start(rho):
     keras.Model.__bases__ = (SharpTrainer, *others)
     for name in (keras_trainer.__module__, keras.Model.__module__):
         _replace(importlib.import_module(name), keras_trainer, SharpTrainer)
+    assert keras.Sequential.train_step is trainers.Trainer.train_step
 
 
 def _replace(module, old, new):
-    for name, value in list(vars(module).items()):
-        if value is old:
-            setattr(module, name, new)
+    [name] = [name for name, value in vars(module).items() if value is old]
+    setattr(module, name, new)
