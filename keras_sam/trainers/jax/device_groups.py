@@ -1,7 +1,9 @@
 """The parts of a batch side by side, on groups of devices."""
 
+import contextlib
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,7 +21,6 @@ from keras_sam.types import Tensor
 _psum: Any = jax.lax.psum
 _pmean: Any = jax.lax.pmean
 _GROUP = "keras_sam_group"
-_MEMBER = "keras_sam_member"
 
 
 def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
@@ -82,7 +83,8 @@ class DeviceGroups:
         position = mesh.axis_names.index(axis)
         shape, names = list(mesh.devices.shape), list(mesh.axis_names)
         shape[position : position + 1] = [count, shape[position] // count]
-        names[position : position + 1] = [_GROUP, _MEMBER]
+        # In a group, its devices are what the batch lies along.
+        names[position : position + 1] = [_GROUP, axis]
         self._mesh = Mesh(np.reshape(mesh.devices, shape), names)
 
     def mean(
@@ -99,7 +101,8 @@ class DeviceGroups:
             batch: Batch, state: list[Tensor], constants: Any
         ) -> PartResult:
             start = [*map(_with_own_seed, variables, state)]
-            result = self._parts.mean(function, batch, start, constants)
+            with _distribution_of_group():
+                result = self._parts.mean(function, batch, start, constants)
             merged = [*map(_merged, variables, state, start, result.state)]
             return PartResult(
                 jax.tree.map(_mean, result.mean),
@@ -117,6 +120,55 @@ class DeviceGroups:
             axis_names={_GROUP},
             check_vma=False,
         )(batch, state, constants)
+
+
+@contextlib.contextmanager
+def _distribution_of_group() -> Iterator[None]:
+    """Let layers lay out what they compute over the devices of their group."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(_GroupDistribution(distribution))
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+class _GroupDistribution:
+    """A distribution as a group has it: with the mesh of the group.
+
+    Args:
+        distribution: That of all groups.
+    """
+
+    def __init__(self, distribution: Any) -> None:
+        self._distribution = distribution
+        self.device_mesh = _GroupMesh()
+
+    def get_tensor_layout(self, path: str) -> Any:
+        """Return the layout of a layer's output, or `None`."""
+        layout = self._distribution.get_tensor_layout(path)
+        if layout is None:
+            return None
+        return keras.distribution.TensorLayout(layout.axes, self.device_mesh)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._distribution, name)
+
+
+class _GroupMesh(keras.distribution.DeviceMesh):
+    """The devices of the group that is being traced."""
+
+    def __init__(self) -> None:
+        mesh = jax.sharding.get_abstract_mesh()
+        self._abstract_mesh = mesh
+        own = {n: size for n, size in mesh.shape.items() if n != _GROUP}
+        devices = np.arange(np.prod([*own.values()]))
+        super().__init__([*own.values()], [*own], devices)
+
+    @property
+    def backend_mesh(self) -> Any:
+        """The mesh that JAX traces the group with."""
+        return self._abstract_mesh
 
 
 def _with_own_seed(variable: keras.Variable, value: Tensor) -> Tensor:

@@ -58,6 +58,14 @@ def main() -> None:
     alone_logs = fit(alone, *masked_data())
     results["masks"] = compare(masked, logs, alone, alone_logs)
     results["model_parallel"] = compare_model_parallel(devices)
+    results["layout of an output"] = compare_model_parallel(
+        devices, {"first/output": ("batch", None)}
+    )
+    with data_parallel.scope():
+        model = build_laying_out(perturbation=2)
+        logs = fit(model)
+    alone = build_laying_out(num_microbatches=2)
+    results["layout in a layer"] = compare(model, logs, alone, fit(alone))
     print(
         json.dumps({
             "results": results,
@@ -143,12 +151,14 @@ def compare(model, logs, alone, logs_alone):
     }
 
 
-def compare_model_parallel(devices):
+def compare_model_parallel(devices, others=()):
     """Compare weights on a mesh of two by two devices with those on one."""
     mesh = keras.distribution.DeviceMesh((2, 2), ("batch", "model"), devices)
     layout = keras.distribution.LayoutMap(mesh)
     layout["first/kernel"] = (None, "model")
     layout["second/kernel"] = ("model", None)
+    for name, axes in dict(others).items():
+        layout[name] = axes
     parallel = keras.distribution.ModelParallel(
         layout_map=layout, batch_dim_name="batch"
     )
@@ -170,6 +180,27 @@ def build_named(**arguments):
     inputs = keras.Input((8,))
     x = layers.Dense(16, activation="tanh", name="first")(inputs)
     outputs = layers.Dense(3, activation="softmax", name="second")(x)
+    return compiled(keras_sam.SAMModel(inputs, outputs, **arguments))
+
+
+class LayingOut(layers.Layer):
+    """Lays its input out along the batch."""
+
+    def call(self, x):
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return x
+        layout = keras.distribution.TensorLayout(
+            ("batch", None), distribution.device_mesh
+        )
+        return keras.distribution.distribute_tensor(x, layout)
+
+
+def build_laying_out(**arguments):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    x = LayingOut()(layers.Dense(16, activation="tanh")(inputs))
+    outputs = layers.Dense(3, activation="softmax")(x)
     return compiled(keras_sam.SAMModel(inputs, outputs, **arguments))
 
 

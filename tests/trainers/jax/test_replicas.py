@@ -7,7 +7,13 @@ import pytest
 from tests.running import printed_by
 from tests.trainers.jax import replicas
 
-CASES = [*replicas.CASES, "masks", "model_parallel"]
+CASES = [
+    *replicas.CASES,
+    "masks",
+    "model_parallel",
+    "layout of an output",
+    "layout in a layer",
+]
 
 
 @pytest.fixture(scope="module")
