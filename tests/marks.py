@@ -117,6 +117,7 @@ SLOW_FILES = (
     "trainers/tensorflow/test_workers.py",
     "trainers/torch/test_compile.py",
     "experiments/test_smoke.py",
+    "keras_suite/",
     "test_examples.py",
     "test_notebooks.py",
 )
