@@ -15,7 +15,7 @@ The network is 784-1024-1024-10, with 64 examples for each replica. Both logical
 CPUs share the cores, so compare times only within a row.
 
 It takes more than 3 minutes on two CPU cores. Expected: ratios of at most
-2.05 and the same number of all-reduces; see README.md, "What a step costs".
+2.05 and the same number of all-reduces; see docs/results/cost.md.
 """
 
 import argparse
