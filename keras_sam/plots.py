@@ -8,6 +8,18 @@ an axis, matplotlib makes one; if it is not installed, `ImportError` is raised.
 from collections.abc import Sequence
 from typing import Any
 
+__all__ = [
+    "average_sharpness",
+    "draw",
+    "hessian_eigenvalues",
+    "hessian_trace",
+    "loss_line",
+    "loss_surface",
+    "rho_ladder",
+    "spectral_density",
+    "worst_case_sharpness",
+]
+
 BLUE = "#1f6fb2"
 ORANGE = "#d1661a"
 

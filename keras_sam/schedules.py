@@ -16,6 +16,14 @@ from keras_sam import backend
 from keras_sam import validation
 from keras_sam.types import Tensor
 
+__all__ = [
+    "LatePhase",
+    "Periodic",
+    "ProportionalToLearningRate",
+    "Warmup",
+    "WarmupStableDecay",
+]
+
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 _optimizer: contextvars.ContextVar[Any] = contextvars.ContextVar(
