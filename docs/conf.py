@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent / "_ext")]
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 # What the pages execute should print nothing but what it computes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
