@@ -1,5 +1,6 @@
 """The site: `python -m sphinx -W docs docs/_build/html`."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -62,3 +63,5 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+if importlib.util.find_spec("keras_hub") is None:
+    nb_execution_excludepatterns = ["**/keras_hub.md"]
