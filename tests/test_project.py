@@ -175,3 +175,9 @@ def test_method_documents_hyperparameters_formula_and_paper(method):
     assert "https://" in docstring
     # A formula in plain text: something with an operator, in backticks.
     assert re.search(r"`[^`]*\s[-=*/>]+\s[^`]*`", docstring)
+
+
+def test_the_citation_names_the_version_of_the_package():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    [version] = re.findall(r"^version: (.*)$", citation, re.MULTILINE)
+    assert version == keras_sam.__version__
