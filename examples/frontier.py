@@ -1,4 +1,4 @@
-r"""Cost and accuracy of all methods with noisy labels.
+r"""Cost and accuracy of all methods with noisy labels (80 minutes).
 
     python examples/frontier.py                     # CIFAR-10 from TFDS
     python examples/frontier.py --images FOLDER     # CIFAR-10 from strips
@@ -21,7 +21,7 @@ Experiments are run by `keras_sam.experiments`: each is one line of
 `records/frontier.jsonl`, and a stopped run is resumed. A folder of strips is
 described in `keras_sam.data.from_strips`.
 
-Results: see `README.md` in this folder. Everything takes about an hour on two
+Results: `docs/results/frontier.md`. Everything takes about an hour on two
 CPU cores.
 """
 

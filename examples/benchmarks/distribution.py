@@ -1,4 +1,4 @@
-r"""Measure the cost of a sharpness-aware step on one and on two replicas.
+r"""Measure the cost of a sharpness-aware step on replicas (3 minutes).
 
     python examples/benchmarks/distribution.py
 

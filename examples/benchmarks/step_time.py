@@ -1,4 +1,4 @@
-r"""Measure the cost of a sharpness-aware step, relative to a plain Keras step.
+r"""Measure the cost of a sharpness-aware step (8 minutes).
 
     python examples/benchmarks/step_time.py
     python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
