@@ -32,7 +32,6 @@ suppress_warnings = ["mystnb.mime_priority"]
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"show-inheritance": False}
 autosummary_generate = True
 autosummary_ignore_module_all = False
 templates_path = ["_templates"]

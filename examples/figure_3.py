@@ -30,7 +30,8 @@ without flips, after three epochs of training; the density is at the end.
 Experiments are run by `keras_sam.experiments`: each is one line of
 `records/figure_3.jsonl`, and a stopped run is resumed. A folder of strips is
 described in `keras_sam.data.from_strips`. On two CPU cores, of which it uses
-one, a run of `constant` takes one to two minutes. Results: `docs/results/figure_3.md`.
+one, a run of `constant` takes one to two minutes.
+Results: `docs/results/figure_3.md`.
 """
 
 import os

@@ -27,7 +27,6 @@ CPU cores.
 
 import argparse
 import json
-import math
 import os
 import shlex
 import statistics
@@ -189,7 +188,7 @@ def report(runs, cost, output):
     )
     columns = (
         budgets,
-        [f"{prices.get(v, math.nan):.2f}" for v in budgets],
+        [f"{prices[v]:.2f}" if v in prices else "-" for v in budgets],
         *(map(mean_and_range, p.values()) for p in (on_cifar10, on_digits)),
     )
     print("Clean test accuracy, %: mean (lowest to highest)")

@@ -29,7 +29,8 @@ memorization predicts hardly any wrong label.
 Experiments are run by `keras_sam.experiments`: each is one line of
 `records/wrong_labels.jsonl`, and a stopped run is resumed. A folder of strips
 is described in `keras_sam.data.from_strips`. On two CPU cores an epoch takes
-one to two minutes, with SAM nearly twice as long. Results: `docs/results/examples.md`.
+one to two minutes, with SAM nearly twice as long.
+Results: `docs/results/examples.md`.
 """
 
 import dataclasses

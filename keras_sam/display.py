@@ -21,10 +21,12 @@ _MOST_ROWS = 30
 """Longer columns are left to the picture."""
 
 _PICTURE: dict[str, Any] = {
-    "figsize": (4.2, 2.8),
+    "figsize": (5.0, 3.2),
     "dpi": 80,
     "layout": "constrained",
 }
+
+_STYLE = ' style="padding: 0.1em 0.7em 0.1em 0; text-align: left"'
 
 
 class Displayed:
@@ -113,13 +115,13 @@ def _column_tables(fields: dict[str, Any]) -> list[str]:
 def _table(header: tuple[str, ...] | None, rows: list[tuple[Any, ...]]) -> str:
     lines = []
     if header is not None:
-        cells = "".join(f"<th>{_label(name)}</th>" for name in header)
-        lines.append(f"<thead><tr>{cells}</tr></thead>")
+        head = "".join(f"<th{_STYLE}>{_label(name)}</th>" for name in header)
+        lines.append(f"<thead><tr>{head}</tr></thead>")
     body = ""
     for first, *others in rows:
         label = _label(first) if header is None else _cell(first)
-        cells = "".join(f"<td>{_cell(value)}</td>" for value in others)
-        body += f"<tr><td>{label}</td>{cells}</tr>"
+        cells = [label, *map(_cell, others)]
+        body += f"<tr>{''.join(f'<td{_STYLE}>{c}</td>' for c in cells)}</tr>"
     return f"<table>{''.join(lines)}<tbody>{body}</tbody></table>"
 
 

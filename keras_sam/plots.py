@@ -49,7 +49,8 @@ def rho_ladder(result: Any, axis: Any = None) -> Any:
         color=ORANGE,
     )
     axis.set_xscale("log", base=2)
-    axis.set_xticks(result.rhos, [f"{rho:.3g}" for rho in result.rhos])
+    labels = [f"{rho:.3g}" for rho in result.rhos]
+    axis.set_xticks(result.rhos, labels, rotation=45)
     axis.set_yscale("log" if min(rises) > 0 else "linear")
     axis.set_xlabel("rho")
     axis.set_ylabel("rise of the loss at w + e, %")

@@ -199,7 +199,7 @@ class SAMModel(Trainer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """List of all model state: weights, seeds, and the method's state."""
+        """List of all model state, with seeds and what the method stores."""
         own = self._sam.variables if hasattr(self, "_sam") else []
         return super().variables + own
 
