@@ -51,6 +51,7 @@ nb_output_stderr = "remove"
 
 html_theme = "furo"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sphinx = False
