@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_sam import schedules
 from keras_sam.engine import roles
 
 
@@ -38,7 +38,7 @@ def _perturbed(model: Any) -> str:
 
 def _described(rho: Any) -> str:
     """Return a number, or a schedule with its arguments."""
-    if not schedules.is_schedule(rho):
+    if not isinstance(rho, LearningRateSchedule):
         return f"{rho:g}"
     return _schedule(keras.saving.serialize_keras_object(rho))
 
