@@ -1,4 +1,4 @@
-r"""SAM's edge of stability: the curvature at which full-batch training settles.
+r"""The curvature at which full-batch training settles (7 minutes).
 
     python examples/edge_of_stability.py
     python examples/edge_of_stability.py --report      # table and plot only
@@ -23,7 +23,7 @@ Prints their means over the last half of the steps and writes
 
 Takes about 7 minutes on two CPU cores that are not idle. Expected: within 10 %
 of the prediction, and for rho 0.02 and above at least 25 % below 2 / eta.
-Results: see `README.md` in this folder.
+Results: `docs/results/edge_of_stability.md`.
 """
 
 import argparse

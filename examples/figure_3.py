@@ -1,4 +1,4 @@
-r"""The spectrum of the Hessian with and without SAM: figure 3 in miniature.
+r"""The spectrum of the Hessian with and without SAM (minutes a run).
 
     python examples/figure_3.py                      # CIFAR-10 from TFDS
     python examples/figure_3.py --images FOLDER      # CIFAR-10 from strips
@@ -30,8 +30,8 @@ without flips, after three epochs of training; the density is at the end.
 Experiments are run by `keras_sam.experiments`: each is one line of
 `records/figure_3.jsonl`, and a stopped run is resumed. A folder of strips is
 described in `keras_sam.data.from_strips`. On two CPU cores, of which it uses
-one, a run of `constant` takes one to two minutes. Results: see `README.md` in
-this folder.
+one, a run of `constant` takes one to two minutes.
+Results: `docs/results/figure_3.md`.
 """
 
 import os

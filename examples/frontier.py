@@ -1,4 +1,4 @@
-r"""Cost and accuracy of all methods with noisy labels.
+r"""Cost and accuracy of all methods with noisy labels (80 minutes).
 
     python examples/frontier.py                     # CIFAR-10 from TFDS
     python examples/frontier.py --images FOLDER     # CIFAR-10 from strips
@@ -21,13 +21,12 @@ Experiments are run by `keras_sam.experiments`: each is one line of
 `records/frontier.jsonl`, and a stopped run is resumed. A folder of strips is
 described in `keras_sam.data.from_strips`.
 
-Results: see `README.md` in this folder. Everything takes about an hour on two
+Results: `docs/results/frontier.md`. Everything takes about an hour on two
 CPU cores.
 """
 
 import argparse
 import json
-import math
 import os
 import shlex
 import statistics
@@ -189,7 +188,7 @@ def report(runs, cost, output):
     )
     columns = (
         budgets,
-        [f"{prices.get(v, math.nan):.2f}" for v in budgets],
+        [f"{prices[v]:.2f}" if v in prices else "-" for v in budgets],
         *(map(mean_and_range, p.values()) for p in (on_cifar10, on_digits)),
     )
     print("Clean test accuracy, %: mean (lowest to highest)")

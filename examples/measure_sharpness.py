@@ -10,7 +10,7 @@ three radii. Prints a table and writes `measure_sharpness.png`, the loss around
 both minima on one scale.
 
 Expected: every measure lower with SAM, and the loss higher, because without SAM
-the network memorizes the wrong labels. Figures: `README.md` in this folder.
+the network memorizes the wrong labels. Figures: `docs/results/two_minima.md`.
 
 Takes about half a minute on two CPU cores that are idle.
 """

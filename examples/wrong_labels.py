@@ -1,4 +1,4 @@
-r"""Memorization of wrong labels with and without SAM, on all of CIFAR-10.
+r"""Memorization of wrong labels with and without SAM, CIFAR-10 (hours).
 
     python examples/wrong_labels.py --images FOLDER     # CIFAR-10 from strips
     python examples/wrong_labels.py                     # from TFDS
@@ -29,8 +29,8 @@ memorization predicts hardly any wrong label.
 Experiments are run by `keras_sam.experiments`: each is one line of
 `records/wrong_labels.jsonl`, and a stopped run is resumed. A folder of strips
 is described in `keras_sam.data.from_strips`. On two CPU cores an epoch takes
-one to two minutes, with SAM nearly twice as long. Results: see `README.md` in
-this folder.
+one to two minutes, with SAM nearly twice as long.
+Results: `docs/results/examples.md`.
 """
 
 import dataclasses

@@ -5,8 +5,22 @@ import the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`. Without
 an axis, matplotlib makes one; if it is not installed, `ImportError` is raised.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+__all__ = [
+    "average_sharpness",
+    "draw",
+    "hessian_eigenvalues",
+    "hessian_trace",
+    "loss_line",
+    "loss_surface",
+    "rho_ladder",
+    "spectral_density",
+    "verification",
+    "worst_case_sharpness",
+]
 
 BLUE = "#1f6fb2"
 ORANGE = "#d1661a"
@@ -35,11 +49,44 @@ def rho_ladder(result: Any, axis: Any = None) -> Any:
         color=ORANGE,
     )
     axis.set_xscale("log", base=2)
-    axis.set_xticks(result.rhos, [f"{rho:.3g}" for rho in result.rhos])
+    labels = [f"{rho:.3g}" for rho in result.rhos]
+    axis.set_xticks(result.rhos, labels, rotation=45)
     axis.set_yscale("log" if min(rises) > 0 else "linear")
     axis.set_xlabel("rho")
     axis.set_ylabel("rise of the loss at w + e, %")
     axis.set_title(f"{result.method}, loss at w {result.loss:.4g}")
+    return axis
+
+
+def verification(result: Any, axis: Any = None) -> Any:
+    """Draw how far each variable moves, relative to its norm.
+
+    Variables of zeros, which move infinitely far, have a bar without an end.
+
+    Args:
+        result: What `verify` returned.
+        axis: A matplotlib `Axes`; a new one by default.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    axis = _axis(axis)
+    sizes = result.relative_sizes
+    finite = [size for size in sizes.values() if 0 < size < math.inf]
+    longest = 10 * max(finite, default=1.0)
+    bars = [min(size, longest) for size in sizes.values()]
+    colors = [BLUE if size < math.inf else "silver" for size in sizes.values()]
+    axis.barh(range(len(sizes)), bars, color=colors)
+    axis.set_yticks(range(len(sizes)), sizes, fontsize="small")
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    axis.set_xlim(min(finite, default=1.0) / 10, longest)
+    axis.set_xlabel("norm of e / norm of w")
+    rise = result.perturbed_loss - result.loss
+    axis.set_title(f"rho {result.rho:.4g}: loss {result.loss:.4g}{rise:+.3g}")
     return axis
 
 

@@ -12,6 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from keras_sam import adoption
 from keras_sam import backend
 from keras_sam import model_state
+from keras_sam import summary
 from keras_sam.engine import roles
 from keras_sam.engine.gradients import seen_by
 from keras_sam.methods.base import Method
@@ -41,6 +42,9 @@ _FIT_AFTER_BATCH_SIZE = (
 )
 """Keras' arguments of `fit`, in its order. They are not read from `keras.Model`
 because tools for logging replace its functions."""
+
+_SUMMARY = ("line_length", "positions", "print_fn")
+"""The first arguments of Keras' `summary`."""
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
@@ -197,9 +201,21 @@ class SAMModel(Trainer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """List of all model state: weights, seeds, and the method's state."""
+        """List of all model state, with seeds and what the method stores."""
         own = self._sam.variables if hasattr(self, "_sam") else []
         return super().variables + own
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Print Keras' summary, then method, radius and what is perturbed.
+
+        Args:
+            *args: As for `keras.Model`.
+            **kwargs: As for `keras.Model`.
+        """
+        super().summary(*args, **kwargs)
+        given = dict(zip(_SUMMARY, args)) | kwargs
+        write = given.get("print_fn") or print
+        write("\n".join(summary.lines(self)))
 
     def build_method_state(self, anew: bool = False) -> None:
         """Create the method's state; the model must be built.

@@ -16,6 +16,14 @@ from keras_sam import backend
 from keras_sam import validation
 from keras_sam.types import Tensor
 
+__all__ = [
+    "LatePhase",
+    "Periodic",
+    "ProportionalToLearningRate",
+    "Warmup",
+    "WarmupStableDecay",
+]
+
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 _optimizer: contextvars.ContextVar[Any] = contextvars.ContextVar(
@@ -35,6 +43,11 @@ class Warmup(Schedule):
         steps: Integer >= 1. The schedule is 0 for `steps` steps and rises to
             `rho` over another `steps` steps.
         rho: Number >= 0 or schedule.
+
+    Example:
+    >>> rho = keras_sam.schedules.Warmup(2, 0.1)
+    >>> [round(float(rho(step)), 3) for step in range(6)]
+    [0.0, 0.0, 0.0, 0.05, 0.1, 0.1]
     """
 
     def __init__(self, steps: int, rho: Any) -> None:
@@ -57,6 +70,11 @@ class Periodic(Schedule):
     Args:
         period: Integer >= 1.
         rho: Number >= 0 or schedule.
+
+    Example:
+    >>> rho = keras_sam.schedules.Periodic(2, 0.1)
+    >>> [round(float(rho(step)), 3) for step in range(4)]
+    [0.1, 0.0, 0.1, 0.0]
     """
 
     def __init__(self, period: int, rho: Any) -> None:
@@ -121,6 +139,15 @@ class WarmupStableDecay(Schedule):
         decay_steps: Integer >= 0, at most `total_steps - warmup_steps`.
             Defaults to 30 % of `total_steps`, rounded down.
         final_rate: Number >= 0. Defaults to 0.
+
+    Example:
+    >>> rate = keras_sam.schedules.WarmupStableDecay(
+    ...     0.1, 8, warmup_steps=2, decay_steps=4
+    ... )
+    >>> [round(float(rate(step)), 3) for step in range(0, 9, 2)]
+    [0.0, 0.1, 0.1, 0.05, 0.0]
+    >>> rate.decay_start
+    4
 
     Attributes:
         decay_start: The first step of the decay,

@@ -65,7 +65,13 @@ def multiply(first: Vector, second: Vector) -> Vector:
 
 
 def norm(vector: Vector) -> Tensor:
-    """Return the Euclidean norm over all elements of all tensors, a scalar."""
+    """Return the Euclidean norm over all elements of all tensors, a scalar.
+
+    Example:
+    >>> vector = [ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])]
+    >>> float(keras_sam.vectors.norm(vector))
+    5.0
+    """
     return ops.sqrt(dot(vector, vector))
 
 
@@ -74,6 +80,12 @@ def with_norm(length: Tensor, vector: Vector) -> Vector:
 
     Zero if the length of `vector` is zero or not finite: a gradient whose norm
     overflows perturbs nothing.
+
+    Example:
+    >>> vector = [ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])]
+    >>> moved = keras_sam.vectors.with_norm(0.5, vector)
+    >>> [round(float(tensor[0]), 3) for tensor in moved]
+    [0.3, 0.4]
     """
     return scale_or_zero(_factor(length, vector), vector)
 

@@ -64,14 +64,14 @@ def test_frameworks_and_private_keras_stay_where_they_belong(module):
 # The lower a floor, the earlier in the list. A module imports from its own
 # floor and from those below; what is not listed stands on top of them all.
 FLOORS = (
-    ("types", "plots"),
+    ("types", "plots", "display"),
     ("backend",),
     ("vectors",),
     ("methods", "schedules", "validation"),
     ("engine",),
     ("settings", "model_state"),
     ("trainers",),
-    ("adoption",),
+    ("adoption", "summary"),
     ("sam_model", "custom_loop"),
 )
 
@@ -183,3 +183,9 @@ def test_tests_of_which_only_some_cases_are_fast_exist(file):
     source = (ROOT / "tests" / file).read_text()
     for name in marks.FAST_CASES[file]:
         assert f"def {name}(" in source
+
+
+def test_the_citation_names_the_version_of_the_package():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    [version] = re.findall(r"^version: (.*)$", citation, re.MULTILINE)
+    assert version == keras_sam.__version__

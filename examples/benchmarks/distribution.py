@@ -1,4 +1,4 @@
-r"""Measure the cost of a sharpness-aware step on one and on two replicas.
+r"""Measure the cost of a sharpness-aware step on replicas (3 minutes).
 
     python examples/benchmarks/distribution.py
 
@@ -15,7 +15,7 @@ The network is 784-1024-1024-10, with 64 examples for each replica. Both logical
 CPUs share the cores, so compare times only within a row.
 
 It takes more than 3 minutes on two CPU cores. Expected: ratios of at most
-2.05 and the same number of all-reduces; see README.md, "What a step costs".
+2.05 and the same number of all-reduces; see docs/results/cost.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-r"""Measure the cost of a Hessian-vector product, relative to a gradient.
+r"""Measure the cost of a Hessian-vector product (4 minutes).
 
     python examples/benchmarks/hessian.py
 

@@ -1,4 +1,4 @@
-r"""Measure the overhead of `keras_sam.experiments` over bare training steps.
+r"""Measure the overhead of `keras_sam.experiments` (9 minutes).
 
     python examples/benchmarks/runner.py --folder FOLDER
 

@@ -1,4 +1,4 @@
-r"""Measure the cost of a sharpness-aware step, relative to a plain Keras step.
+r"""Measure the cost of a sharpness-aware step (8 minutes).
 
     python examples/benchmarks/step_time.py
     python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
@@ -7,7 +7,7 @@ r"""Measure the cost of a sharpness-aware step, relative to a plain Keras step.
     python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
         --peer --backend jax
 
-Prints the tables of the README's section on cost. For each network there is a
+Prints the first tables of docs/results/cost.md. For each network there is a
 plain `keras.Model` and a `SAMModel` of the same layers, optimizer and data:
 with TensorFlow once with the graph executor and once with XLA
 (`jit_compile=True`), with JAX compiled, with PyTorch eager. `--peer` adds, to
@@ -28,8 +28,7 @@ the same rounds, the step of another library on the same network and batch:
 Networks and batches are sized so that a step takes milliseconds to tens of
 milliseconds on two CPU cores; the overhead of a call is then negligible.
 
-It takes about 8 minutes on two CPU cores. Expected: see README.md, section
-"What a step costs".
+It takes about 8 minutes on two CPU cores. Expected: see docs/results/cost.md.
 """
 
 import argparse

@@ -51,6 +51,11 @@ def symmetric_noise(
     Returns:
         `NoisyLabels`; `labels` is not changed.
 
+    Example:
+    >>> noisy = keras_sam.data.symmetric_noise(np.zeros(10, int), 0.4, 3)
+    >>> int(noisy.is_wrong.sum())
+    4
+
     Raises:
         ValueError: If an argument is outside its range.
     """
@@ -84,6 +89,11 @@ def asymmetric_noise(
 
     Returns:
         `NoisyLabels`; `labels` is not changed.
+
+    Example:
+    >>> noisy = keras_sam.data.asymmetric_noise(np.zeros(4, int), 0.5, {0: 2})
+    >>> sorted(noisy.labels.tolist())
+    [0, 0, 2, 2]
 
     Raises:
         ValueError: If an argument is outside its range.

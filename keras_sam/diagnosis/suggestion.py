@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
+from typing import ClassVar
 
 import keras
 
@@ -13,6 +14,7 @@ from keras_sam import validation
 from keras_sam.diagnosis.verification import as_batch
 from keras_sam.diagnosis.verification import check_effect
 from keras_sam.diagnosis.verification import relative_size
+from keras_sam.display import Displayed
 from keras_sam.engine.loss import state_variables
 from keras_sam.engine.results import Inspection
 from keras_sam.engine.step import Step
@@ -27,10 +29,11 @@ SUGGESTED_RISE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class RhoSuggestion:
+class RhoSuggestion(Displayed):
     """The rise of the loss with the radius. Prints as a table.
 
-    `keras_sam.plots.rho_ladder` draws it.
+    `plot` draws it with `keras_sam.plots.rho_ladder`, `save` writes it as
+    JSON, and a notebook displays table and picture.
 
     Attributes:
         method: Name of the method's class.
@@ -50,6 +53,8 @@ class RhoSuggestion:
     relative_sizes: tuple[float, ...]
     rho: float
     reason: str
+
+    measure: ClassVar[str] = "rho_ladder"
 
     def __str__(self) -> str:
         lines = [

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from keras import ops
@@ -10,6 +11,7 @@ from keras import ops
 from keras_sam import backend
 from keras_sam import vectors
 from keras_sam.diagnosis.own_step import passed_on
+from keras_sam.display import Displayed
 from keras_sam.engine import roles
 from keras_sam.engine.examples import leading_examples
 from keras_sam.engine.loss import state_variables
@@ -22,8 +24,11 @@ from keras_sam.types import Vector
 
 
 @dataclasses.dataclass(frozen=True)
-class Verification:
+class Verification(Displayed):
     """A report on one step. Prints as a table.
+
+    `plot` draws it with `keras_sam.plots.verification`, `save` writes it as
+    JSON, and a notebook displays tables and picture.
 
     Attributes:
         rho: The radius of the step.
@@ -59,6 +64,8 @@ class Verification:
     left_after_rounding: float = 1.0
     noise: float = 0.0
     guessed_roles: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    measure: ClassVar[str] = "verification"
 
     @property
     def rise(self) -> float:

@@ -5,56 +5,34 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from typing import ClassVar
+from typing import get_args
+from typing import get_origin
 from typing import get_type_hints
 
 import numpy as np
 
-from keras_sam import plots
 from keras_sam import validation
-
-_CLASSES: dict[str, type["Result"]] = {}
+from keras_sam.display import CLASSES
+from keras_sam.display import Displayed
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Result:
+class Result(Displayed):
     """The fields and functions that all results have.
 
     Attributes:
-        measure: The name of the function that returns such results, and of
-            the function in `keras_sam.plots` that draws them.
+        measure: Class attribute. The name of the function that returns such
+            results, and of the function in `keras_sam.plots` that draws them.
         num_examples: The number of examples that the loss is a mean over.
         num_weights: The number of weights that the loss is a function of.
         training: Whether the layers were in training mode.
         loss: The loss at the weights.
     """
 
-    measure: ClassVar[str]
-
     num_examples: int
     num_weights: int
     training: bool
     loss: float
-
-    def __init_subclass__(cls) -> None:
-        _CLASSES[cls.__name__] = cls
-
-    def plot(self, axis: Any = None) -> Any:
-        """Draw the result with its function in `keras_sam.plots`.
-
-        Args:
-            axis: A matplotlib `Axes`; a new one by default.
-
-        Returns:
-            The axis.
-        """
-        return getattr(plots, self.measure)(self, axis)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result as JSON; `keras_sam.sharpness.load` reads it."""
-        content = {"result": type(self).__name__, **dataclasses.asdict(self)}
-        text = json.dumps(content, default=lambda array: array.tolist())
-        Path(path).write_text(text + "\n")
 
     def heading(self) -> str:
         """Return a line about weights, data, mode and loss, for a table."""
@@ -111,19 +89,19 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"not JSON: {error}"
         ) from error
     name = content.pop("result", None) if isinstance(content, dict) else None
-    if not isinstance(name, str) or name not in _CLASSES:
+    if not isinstance(name, str) or name not in CLASSES:
         raise ValueError(
             f"`path` must be a saved result. Received: path={path!r}, with "
             f"result={name!r}"
         )
-    cls = _CLASSES[name]
+    cls = CLASSES[name]
     try:
         return cls(**_checked_fields(cls, content))
     except ValueError as error:
         raise ValueError(f"{error}, in path={path!r}") from error
 
 
-def _checked_fields(cls: type[Result], content: Any) -> dict[str, Any]:
+def _checked_fields(cls: type[Any], content: Any) -> dict[str, Any]:
     """Return saved fields with the types and shapes that a class declares.
 
     The annotation of an array holds its sizes: integers, or names. Sizes with
@@ -144,13 +122,16 @@ def _checked_fields(cls: type[Result], content: Any) -> dict[str, Any]:
     sizes: dict[Any, int] = {}
     for name in names:
         shapes = getattr(declared[name], "__metadata__", ())
-        if shapes and content[name] is not None:
-            fields[name] = _array(name, content[name], shapes[0], sizes)
-        elif not validation.is_of_type(content[name], types[name]):
+        value = content[name]
+        if shapes and value is not None:
+            fields[name] = _array(name, value, shapes[0], sizes)
+            continue
+        if get_origin(types[name]) is tuple and isinstance(value, list):
+            fields[name] = tuple(value)
+        if not _is_of(fields[name], types[name]):
             expected = getattr(types[name], "__name__", types[name])
             raise ValueError(
-                f"`{name}` must be {expected}. "
-                f"Received: {name}={content[name]!r}"
+                f"`{name}` must be {expected}. Received: {name}={value!r}"
             )
     return fields
 
@@ -187,6 +168,20 @@ def _array(
         )
     sizes.update(zip(shape, array.shape))
     return array if array.dtype == bool else array.astype("float64")
+
+
+def _is_of(value: Any, declared: Any) -> bool:
+    """Return whether a value, and each part of it, has the declared type."""
+    origin, arguments = get_origin(declared), get_args(declared)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _is_of(part, arguments[1]) for part in value.values()
+        )
+    if origin is tuple:
+        return isinstance(value, tuple) and all(
+            _is_of(part, arguments[0]) for part in value
+        )
+    return validation.is_of_type(value, declared)
 
 
 def common(objective: Any) -> dict[str, Any]:

@@ -122,18 +122,33 @@ def test_at_the_predicted_edge_a_step_on_a_parabola_oscillates(rho, script):
     assert x - step == pytest.approx(-x, rel=1e-12)
 
 
-def test_reports_print_the_figures_of_the_readme(script, capsys, tmp_path):
-    for name, arguments in (
-        ("frontier", []),
-        ("figure_3", ["--seeds", *map(str, range(15, 55))]),
-    ):
-        output = ["--output", str(tmp_path / f"{name}.png")]
-        script(name).main([*arguments, "--report", *output])
-    printed = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in capsys.readouterr().out.splitlines()
-    ]
+def printed_rows(script, capsys, tmp_path, name, *arguments):
+    """Return the cells of each line that a report prints."""
+    output = ["--output", str(tmp_path / f"{name}.png")]
+    script(name).main([*arguments, "--report", *output])
+    return [cells(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_frontier_prints_the_figures_of_the_readme(script, capsys, tmp_path):
+    printed = printed_rows(script, capsys, tmp_path, "frontier")
     readme = (EXAMPLES.parent / "README.md").read_text()
+    section = readme.split("\n## Which method\n")[1].split("\n## ")[0]
+    table = [cells(line) for line in section.splitlines() if line[:1] == "|"]
+    costs = [float(cost) for _, cost, _, _ in table[2:]]
+    assert costs == sorted(costs)
+    assert costs
+    figures = {(row[1], row[3]) for row in printed if len(row) == 4}
+    assert {(cost, digits) for _, cost, _, digits in table[2:]} <= figures
+
+
+def test_reports_print_what_the_records_hold(script, capsys, tmp_path):
+    frontier = printed_rows(script, capsys, tmp_path, "frontier")
+    seeds = ["--seeds", *map(str, range(15, 55))]
+    figure_3 = printed_rows(script, capsys, tmp_path, "figure_3", *seeds)
     for line in (
         ["SGD", "0.98", "37.2 (36.5 to 38.4)", "91.6 (88.0 to 93.8)"],
         [
@@ -142,8 +157,10 @@ def test_reports_print_the_figures_of_the_readme(script, capsys, tmp_path):
             "29.6 (27.8 to 30.7)",
             "59.0 (47.3 to 77.6)",
         ],
+    ):
+        assert line in frontier
+    for line in (
         ["SGD", "30", "36.9 (24.2 to 59.2)", "2.28 (1.33 to 3.74)"],
         ["SAM", "150", "0.0588 (0.0349 to 0.0874)", "1.81 (1.41 to 2.51)"],
     ):
-        assert line in printed
-        assert line[-1] in readme
+        assert line in figure_3

@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 import keras_sam
+from keras_sam import display
 from keras_sam import sharpness
 from tests.sharpness import dense
 
@@ -436,7 +437,7 @@ def test_saved_result_with_other_fields_is_refused(fields, tmp_path):
 
 
 def test_every_array_of_a_result_declares_its_shape():
-    for cls in sharpness.results._CLASSES.values():
+    for cls in display.CLASSES.values():
         declared = typing.get_type_hints(cls, include_extras=True)
         for hint in map(str, declared.values()):
             assert ("ndarray" in hint) == ("Annotated" in hint)
