@@ -103,6 +103,7 @@ def schedule(variant, make):
     return entry(variant, {"rho": make(0.1, 640)}, {"rho": make(0.5, 880)})
 
 
+RANDOM = methods.RandomAscent(per_filter=False)
 COUPLED = methods.WeightedSAM(gamma=0.6, decoupled=False)
 EXPERIMENTS = [
     *entry("SGD", {"rho": 0.0}, {"rho": 0.0}),
@@ -127,6 +128,11 @@ EXPERIMENTS = [
     ),
     *radii("Two micro-batches", 0.07, 0.3, num_microbatches=2),
     *radii("AESAM", 0.1, 0.5, method="ae_sam"),
+    *radii("LESAM", None, 0.1, method="le_sam"),
+    *radii("LESAM", None, 0.2, method="le_sam"),
+    *radii("LESAM", None, 0.4, method="le_sam"),
+    *radii("PreconditionedSAM", None, 0.5, method="preconditioned_sam"),
+    *radii("Random direction", None, 0.5, method=RANDOM),
     *radii("LookSAM", 0.1, 0.5, method="look_sam"),
     *radii("MomentumSAM", None, 0.3, method="momentum_sam"),
     *radii("MomentumSAM", 1.0, 1.0, method="momentum_sam"),
