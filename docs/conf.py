@@ -54,6 +54,7 @@ html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["custom.css"]
 html_copy_source = False
+html_use_index = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 html_theme_options = {
