@@ -25,6 +25,21 @@ slow = pytest.mark.slow
 MODES = slow_but(["eager"], frameworks.MODES)
 """Names of all ways of running a step; the eager one is fast."""
 
+COMPILED = ("sam", "weighted_sam", "friendly_sam", "ae_sam", "momentum_sam")
+"""Methods that stand for all where how a step runs is not up to the formula:
+one without anything, one that corrects, stores, decides, and has one pass."""
+
+
+def with_modes(names):
+    """Return pairs of a method and a mode: all eagerly, a few compiled too."""
+    return [
+        pytest.param(name, mode, marks=() if mode == "eager" else slow)
+        for mode in frameworks.MODES
+        for name in names
+        if mode == "eager" or name in COMPILED
+    ]
+
+
 ONE_OR_TWO = slow_but([1], [1, 2])
 """Numbers of micro-batches, where every method is tried."""
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import marks
 from tests import small_network
 from tests.methods.table import METHODS
 
@@ -42,7 +43,9 @@ def after_some_steps(name, mode, **settings):
 
 
 @pytest.mark.parametrize("factor", [HUGE, float("inf"), float("nan")])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "mode"), marks.with_modes(METHODS), indirect=["mode"]
+)
 def test_method_state_is_left_as_it_was(name, factor, mode):
     model = after_some_steps(name, mode)
     before = stored(model)
@@ -51,7 +54,9 @@ def test_method_state_is_left_as_it_was(name, factor, mode):
 
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "mode"), marks.with_modes(METHODS), indirect=["mode"]
+)
 def test_the_step_is_plain_and_training_resumes(name, num_microbatches, mode):
     settings = {"num_microbatches": num_microbatches}
     model = after_some_steps(name, mode, **settings)
