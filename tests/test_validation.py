@@ -92,4 +92,5 @@ def test_bounds_are_inside_where_the_bracket_is_closed(
 def test_a_method_with_numbers_of_numpy_can_be_saved():
     method = methods.LookSAM(period=np.int64(3), alpha=np.float32(0.5))
     config = keras.saving.serialize_keras_object(method)
-    assert config["config"] == {"period": 3, "alpha": 0.5}
+    numbers = {"period": 3, "alpha": 0.5}
+    assert config["config"] == {"metric": "euclidean", **numbers}

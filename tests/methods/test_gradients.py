@@ -13,6 +13,7 @@ from tests import frameworks
 from tests import marks
 from tests import small_network
 from tests.frameworks import MODES
+from tests.methods.table import ALONG_GRADIENTS
 from tests.methods.table import METHODS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
@@ -128,9 +129,9 @@ def warning_of_missing_gradients():
     return pytest.warns(UserWarning, match="Gradients do not exist for")
 
 
-def cases(*more):
-    """Return all methods in eager steps, and some in all modes."""
-    eager = [(name, "eager", 1) for name in METHODS]
+def cases(*more, names=METHODS):
+    """Return methods in eager steps, and some in all modes."""
+    eager = [(name, "eager", 1) for name in names]
     every_mode = [
         (name, mode, num_microbatches)
         for name, num_microbatches in [("sam", 1), ("sam", 2), ("asam", 1)]
@@ -210,7 +211,8 @@ def test_a_loss_that_depends_on_no_weight_does_what_it_does_in_keras(
         *(
             (name, list(MODES)[-1], 1)
             for name in ("gsam", "stable_sam", "look_sam")
-        )
+        ),
+        names=ALONG_GRADIENTS,
     ),
 )
 def test_zero_gradient_moves_nothing(name, mode, num_microbatches):
