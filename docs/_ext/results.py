@@ -38,6 +38,7 @@ def _experiments(name, *arguments):
 
 RESULTS = {
     "frontier": _script("frontier"),
+    "wrong_labels": _script("wrong_labels"),
     "figure_3": _script("figure_3", "--seeds", *map(str, range(15, 55))),
     "edge_of_stability": _script("edge_of_stability"),
     "label_noise": _experiments("label_noise", "--x", "label_noise"),
