@@ -109,7 +109,7 @@ METHODS = {
     "le_sam": Row(
         methods.LESAM(max_radius=0.3),
         formulas.le_sam(0.3),
-        default_rho=0.2,
+        default_rho=0.1,
         is_radius=False,
     ),
     "preconditioned_sam": Row(
