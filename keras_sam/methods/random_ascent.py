@@ -31,8 +31,8 @@ class RandomAscent(SteepestAscent):
     There is one pass, at w + e. Without the loss at w, `loss` and the metrics
     are those at w + e, and `sharpness` is the first-order estimate `h . e` of
     the rise. Stores one number, from which and the seed each draw follows: a
-    resumed run draws what the uninterrupted one would have drawn. All parts of
-    a batch and all replicas draw the same numbers.
+    resumed run draws what the uninterrupted one would have drawn, on the same
+    backend. All parts of a batch and all replicas draw the same numbers.
 
     Args:
         per_filter: Boolean, whether the length is relative to each filter, an

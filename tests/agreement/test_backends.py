@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.agreement.train import EPOCHS
-from tests.methods.table import METHODS
+from tests.methods.table import ALONG_GRADIENTS
 from tests.running import printed_by
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -56,7 +56,7 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALONG_GRADIENTS)
 def test_all_steps_are_those_of_tensorflow(method, backend, results):
     expected, found = results["tensorflow"], results[backend]
     assert len(expected[f"{method}/weights"]) == 5 * EPOCHS
@@ -74,7 +74,7 @@ def test_all_steps_are_those_of_tensorflow(method, backend, results):
 @pytest.mark.parametrize(
     "backend, earlier", itertools.permutations(BACKENDS, 2)
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALONG_GRADIENTS)
 def test_training_resumes_from_a_file_of_another_backend(
     method, backend, earlier, results, resumed
 ):

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from tests import small_network
-from tests.methods.table import METHODS
+from tests.methods.table import ALONG_GRADIENTS
 from tests.methods.table import MOMENTUM
 from tests.small_network import GRAPH
 
@@ -30,7 +30,7 @@ EPOCHS = 10
 
 def train(folder, name):
     results = {}
-    for method_name in METHODS:
+    for method_name in ALONG_GRADIENTS:
         model = small_network.of_method(method_name, GRAPH, MOMENTUM)
         first = fit(model)
         model.save(folder / f"{name}-{method_name}.keras")
@@ -45,7 +45,7 @@ def train(folder, name):
 
 def resume(folder, name, earlier):
     results = {}
-    for method_name in METHODS:
+    for method_name in ALONG_GRADIENTS:
         for other in earlier:
             model = keras.models.load_model(
                 folder / f"{other}-{method_name}.keras"

@@ -146,7 +146,10 @@ VARIANTS = {
 ROWS = {**METHODS, **VARIANTS}
 
 ALONG_GRADIENTS = tuple(name for name in METHODS if name != "random_ascent")
-"""The methods whose perturbation is zero where all gradients have been."""
+"""The methods that draw no numbers, which differ between backends.
+
+Their perturbation is zero where all gradients have been.
+"""
 
 WITH_CLEAN_PASS = tuple(
     name for name, row in METHODS.items() if row.method.needs_gradients
