@@ -65,6 +65,8 @@ class Method(NamedTuple):
             counted from 0; `squared_norm` is the mean over the parts.
         stay: `(g, memory) -> update`, without a second pass; both of the
             perturbed weights alone.
+        remember: `(g, memory) -> memory`, what a step with g leaves that does
+            not climb because the radius is 0.
         is_blind: Whether there is no pass at w.
     """
 
@@ -72,6 +74,7 @@ class Method(NamedTuple):
     start: Callable[[int], dict[str, Any]] = lambda size: {}
     climbs: Callable[..., Any] = lambda t, square, memory: (True, memory)
     stay: Callable[..., np.ndarray] = lambda g, memory: g
+    remember: Callable[..., dict[str, Any]] = lambda g, memory: memory
     is_blind: bool = False
 
 
@@ -144,26 +147,35 @@ def friendly_sam(sigma, decay):
     each later one subtracts the average from before it.
     """
 
+    def remember(g, memory):
+        m = decay * memory["m"] + (1 - decay) * g if memory["has_m"] else g
+        return {"m": m, "has_m": 1.0}
+
     def climb(at):
         m = at.memory["m"]
-        has_m = at.memory["has_m"]
-        e = ascent(at, at.g - sigma * m if has_m else at.g)
-        m = decay * m + (1 - decay) * at.g if has_m else at.g
-        memory = {"m": m, "has_m": 1.0}
-        return Climb(e, at.gradient(at.weight + e), memory)
+        e = ascent(at, at.g - sigma * m if at.memory["has_m"] else at.g)
+        h = at.gradient(at.weight + e)
+        return Climb(e, h, remember(at.g, at.memory))
 
-    return Method(climb, lambda size: {"m": np.zeros(size), "has_m": 0.0})
+    return Method(
+        climb,
+        lambda size: {"m": np.zeros(size), "has_m": 0.0},
+        remember=remember,
+    )
 
 
 def vasso(theta):
     """Li and Giannakis, 2023."""
 
-    def climb(at):
-        d = (1 - theta) * at.memory["d"] + theta * at.g
-        e = ascent(at, d)
-        return Climb(e, at.gradient(at.weight + e), {"d": d})
+    def remember(g, memory):
+        return {"d": (1 - theta) * memory["d"] + theta * g}
 
-    return Method(climb, lambda size: {"d": np.zeros(size)})
+    def climb(at):
+        memory = remember(at.g, at.memory)
+        e = ascent(at, memory["d"])
+        return Climb(e, at.gradient(at.weight + e), memory)
+
+    return Method(climb, lambda size: {"d": np.zeros(size)}, remember=remember)
 
 
 def stable_sam():
@@ -198,8 +210,7 @@ def look_sam(period, alpha):
         return Climb(e, h, {"v": h_chosen - h_parallel})
 
     def stay(g, memory):
-        v = memory["v"]
-        return g + alpha * norm(g) / norm(v) * v
+        return g + alpha * norm(g) * unit(memory["v"])
 
     return Method(
         climb,
