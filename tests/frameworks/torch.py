@@ -14,7 +14,7 @@ JIT = GRAPH
 MODES = {"eager": {"run_eagerly": True}}
 COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
-LACKS: set[str] = set()
+LACKS = {"several steps in one execution"}
 PARTS = ("one after another",)
 SEED = {"seed": 1}
 

@@ -8,7 +8,6 @@ those of `tests/reference/methods.py`, on one flat vector in float64.
 
 import math
 from collections.abc import Callable
-from typing import Any
 from typing import NamedTuple
 
 import keras

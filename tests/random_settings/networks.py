@@ -16,6 +16,17 @@ NUM_CLASSES = 3
 NUM_TOKENS = 9
 
 
+@keras.saving.register_keras_serializable("tests")
+class Traced(layers.Layer):
+    """Counts the times that its Python code runs."""
+
+    count = 0
+
+    def call(self, inputs):
+        self.count += 1
+        return inputs
+
+
 def dense(x):
     return layers.Dense(4, activation="tanh")(x)
 
@@ -119,6 +130,7 @@ class Network:
         bodies[self.branches[0]].trainable = not self.is_frozen
         found = [bodies[kind](x) for kind, x in zip(self.branches, inputs)]
         x = found[0] if len(found) == 1 else layers.Concatenate()(found)
+        x = Traced(name="traced")(x)
         x = layers.Dropout(self.dropout, **frameworks.SEED)(x)
         regularizer = keras.regularizers.L2(self.l2)
         x = layers.Dense(4, "tanh", kernel_regularizer=regularizer)(x)

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies
 
 from keras_sam import schedules
+from tests import frameworks
 from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM
 from tests.random_settings.by_hand import Recipe
@@ -214,6 +215,11 @@ class Setting:
         return {**arguments, "shuffle": False, "verbose": 0}
 
 
+STEPS_PER_EXECUTION = [1, 1, 2]
+if "several steps in one execution" in frameworks.LACKS:
+    STEPS_PER_EXECUTION = [1]
+
+
 def any_of(choices):
     return strategies.sampled_from(list(choices))
 
@@ -229,23 +235,26 @@ NETWORK = strategies.builds(
     num_outputs=any_of([1, 2]),
 )
 
-SETTINGS = strategies.builds(
-    Setting,
-    network=NETWORK,
-    policy=any_of(["float32", *POLICIES]),
-    reduction=any_of(REDUCTIONS),
-    weighting=any_of(WEIGHTINGS),
-    optimizer=any_of(OPTIMIZERS),
-    clipping=any_of(CLIPPING),
-    accumulation=any_of(ACCUMULATION),
-    averaging=any_of(AVERAGING),
-    scaling=any_of(SCALING),
-    method=any_of(METHODS),
-    schedule=any_of(["constant", *SCHEDULES]),
-    perturb=any_of(SELECTIONS),
-    num_microbatches=any_of([1, 1, 2, 3]),
-    ascent_fraction=any_of([1.0, 1.0, 0.5, 0.3]),
-    num_examples=any_of([20, 16, 17]),
-    steps_per_execution=any_of([1, 1, 2]),
-    is_adopted=strategies.booleans(),
-).filter(lambda setting: setting.is_possible)
+
+def settings_of(method):
+    """Return a strategy for all settings with a method."""
+    return strategies.builds(
+        Setting,
+        network=NETWORK,
+        policy=any_of(["float32", *POLICIES]),
+        reduction=any_of(REDUCTIONS),
+        weighting=any_of(WEIGHTINGS),
+        optimizer=any_of(OPTIMIZERS),
+        clipping=any_of(CLIPPING),
+        accumulation=any_of(ACCUMULATION),
+        averaging=any_of(AVERAGING),
+        scaling=any_of(SCALING),
+        method=strategies.just(method),
+        schedule=any_of(["constant", *SCHEDULES]),
+        perturb=any_of(SELECTIONS),
+        num_microbatches=any_of([1, 1, 2, 3]),
+        ascent_fraction=any_of([1.0, 1.0, 0.5, 0.3]),
+        num_examples=any_of([20, 16, 17]),
+        steps_per_execution=any_of(STEPS_PER_EXECUTION),
+        is_adopted=strategies.booleans(),
+    ).filter(lambda setting: setting.is_possible)

@@ -6,30 +6,20 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import Phase
 from hypothesis import given
+from hypothesis import seed
 from hypothesis import settings
 
 from tests import frameworks
+from tests import marks
+from tests.arrays import assert_same
 from tests.arrays import copy_state
+from tests.arrays import values
+from tests.methods.table import METHODS
 from tests.random_settings.by_hand import by_hand
-from tests.random_settings.setting import SETTINGS
+from tests.random_settings.setting import settings_of
 from tests.training import state
 
 EPOCHS = 2
-
-
-def examples(number):
-    """Return the settings of hypothesis, with which it always draws the same.
-
-    Nothing is made smaller: a setting is readable as it is.
-    """
-    return settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def built(setting, **arguments):
@@ -52,14 +42,10 @@ def built_by_hand(setting):
     return by_hand(model, setting.recipe)
 
 
-def fit(model, setting, first_epoch=0, callbacks=()):
+def fit(model, setting, *callbacks):
     """Return the logs of each epoch."""
-    keras.utils.set_random_seed(2)
     history = model.fit(
-        **setting.fit_arguments(),
-        epochs=EPOCHS,
-        initial_epoch=first_epoch,
-        callbacks=list(callbacks),
+        **setting.fit_arguments(), epochs=EPOCHS, callbacks=list(callbacks)
     )
     return history.history
 
@@ -75,35 +61,110 @@ def assert_close(found, expected, policy):
         else:
             one, other = (np.asarray(a, "float64") for a in (one, other))
             assert np.isfinite(one).all()
-            np.testing.assert_allclose(
-                one, other, rtol=tolerance, atol=tolerance
-            )
+            np.testing.assert_allclose(one, other, tolerance, tolerance)
 
 
-def sharpness(rises, num_epochs):
+def sharpness(rises):
     """Return what is logged: the mean over the steps of an epoch."""
     found = []
-    for epoch in np.split(np.array(rises), num_epochs):
+    for epoch in np.split(np.array(rises), EPOCHS):
         rise, is_sharp = epoch.sum(axis=0)
         found.append(rise / is_sharp if is_sharp else 0.0)
     return found
 
 
-def check(setting, **arguments):
+class Traces(keras.callbacks.Callback):
+    """Counts how often the Python code of a model ran until each epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.counts = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.counts.append(self.model.get_layer("traced").count)
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends the training in the middle of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1:
+            raise InterruptedError("killed")
+
+
+def kept(model):
+    """Return all that a file is to hold."""
+    model.build_method_state()  # No step does if the radius is always 0.
+    return values([*model.variables, *model.optimizer.variables])
+
+
+def check(setting, folder, **arguments):
+    """Train with a setting, by hand, and with an interruption."""
     model, expected = built(setting, **arguments), built_by_hand(setting)
     copy_state(expected, model)
-    logs, expected_logs = fit(model, setting), fit(expected, setting)
+    traces = Traces()
+    logs, expected_logs = fit(model, setting, traces), fit(expected, setting)
     assert_close(state(model), state(expected), setting.policy)
-    expected_logs["sharpness"] = sharpness(expected.by_hand.rises, EPOCHS)
+    expected_logs["sharpness"] = sharpness(expected.by_hand.rises)
     assert logs.keys() == expected_logs.keys()
     assert_close(
         [logs[key] for key in expected_logs],
         list(expected_logs.values()),
         setting.policy,
     )
+    if "run_eagerly" not in arguments:
+        assert traces.counts[0] == traces.counts[1]
+    check_resumed(model, setting, folder, arguments)
+    check_saved(model, setting, folder)
 
 
-@given(SETTINGS)
-@examples(25)
-def test_eager(setting):
-    check(setting, run_eagerly=True)
+def check_resumed(model, setting, folder, arguments):
+    """Assert that a run that is killed goes on as if it had not been."""
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    with pytest.raises(InterruptedError, match="killed"):
+        fit(built(setting, **arguments), setting, backup, Kill())
+    resumed = built(setting, **arguments)
+    assert len(fit(resumed, setting, backup)["loss"]) == 1
+    assert_same(kept(resumed), kept(model))
+
+
+def check_saved(model, setting, folder):
+    """Assert that a file holds all of a model."""
+    model.save(folder / "model.keras")
+    loaded = keras.models.load_model(folder / "model.keras")
+    assert loaded.sam.get_config() == model.sam.get_config()
+    assert_same(kept(loaded), kept(model))
+    x = setting.fit_arguments()["x"]
+    assert_same(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def check_many(method, number, folders, **arguments):
+    """Check so many settings of a method, always the same ones."""
+
+    # Nothing is made smaller: a setting is readable as it is.
+    @seed(list(METHODS).index(method))
+    @given(settings_of(method))
+    @settings(
+        max_examples=number,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def run(setting):
+        check(setting, folders.mktemp("setting"), **arguments)
+
+    run()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_eager(method, tmp_path_factory):
+    check_many(method, 3, tmp_path_factory, run_eagerly=True)
+
+
+@marks.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_compiled(method, tmp_path_factory):
+    check_many(method, 3, tmp_path_factory, **frameworks.GRAPH)
