@@ -11,6 +11,7 @@ COMPILED = {"graph": GRAPH, "jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
 LACKS: set[str] = set()
 PARTS = ("one after another", "side by side")
+MODULES = (tf, tf.math, tf.nn, tf.random)
 SEED: dict[str, int] = {}
 
 float64 = contextlib.nullcontext

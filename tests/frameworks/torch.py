@@ -16,6 +16,7 @@ COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
 LACKS = {"several steps in one execution"}
 PARTS = ("one after another",)
+MODULES = (torch, torch.nn.functional, torch.random)
 SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext

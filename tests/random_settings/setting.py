@@ -254,7 +254,7 @@ def settings_of(method):
         perturb=any_of(SELECTIONS),
         num_microbatches=any_of([1, 1, 2, 3]),
         ascent_fraction=any_of([1.0, 1.0, 0.5, 0.3]),
-        num_examples=any_of([20, 16, 17]),
+        num_examples=any_of([12, 16, 9, 20]),
         steps_per_execution=any_of(STEPS_PER_EXECUTION),
         is_adopted=strategies.booleans(),
     ).filter(lambda setting: setting.is_possible)
