@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import seed
 from hypothesis import settings
 
+import keras_sam
 from tests import frameworks
 from tests import marks
 from tests.arrays import assert_same
@@ -19,7 +20,6 @@ from tests.arrays import values
 from tests.methods.table import METHODS
 from tests.random_settings.by_hand import by_hand
 from tests.random_settings.setting import settings_of
-from tests.training import state
 
 EPOCHS = 2
 
@@ -100,6 +100,15 @@ class Interrupted(keras.callbacks.Callback):
             shutil.copytree(self.folder, self.copy)
 
 
+def trained(model):
+    """Return what training of the plain model changes."""
+    variables = [*model.variables, *model.optimizer.variables]
+    if isinstance(model, keras_sam.SAMModel):
+        own = {id(variable) for variable in model._sam.variables}
+        variables = [v for v in variables if id(v) not in own]
+    return values(variables)
+
+
 def kept(model):
     """Return all that a file is to hold."""
     model.build_method_state()  # No step does if the radius is always 0.
@@ -113,9 +122,20 @@ def check(setting, folder, **arguments):
     traces, backup, left = Traces(), folder / "backup", folder / "left"
     interrupted = backed_up(backup), Interrupted(backup, left)
     logs = fit(model, setting, traces, *interrupted)
-    check_training(setting, model, logs, expected)
+    expected_logs = fit(expected, setting)
+    expected_logs["sharpness"] = sharpness(expected.by_hand.rises)
     if "run_eagerly" not in arguments:
+        # Which Keras weighs by the size of a batch if it is known.
+        for name in ("kind_loss", "size_loss"):
+            logs.pop(name, None), expected_logs.pop(name, None)
         assert traces.counts[0] == traces.counts[1]
+    assert logs.keys() == expected_logs.keys()
+    names = sorted(logs)
+    assert_close(
+        [*trained(model), *[logs[name] for name in names]],
+        [*trained(expected), *[expected_logs[name] for name in names]],
+        setting.policy,
+    )
     resumed = built(setting, **arguments)
     assert len(fit(resumed, setting, backed_up(left))["loss"]) == 1
     assert_same(kept(resumed), kept(model))
@@ -124,19 +144,6 @@ def check(setting, folder, **arguments):
 
 def backed_up(folder):
     return keras.callbacks.BackupAndRestore(folder)
-
-
-def check_training(setting, model, logs, expected):
-    """Assert that a model was trained as one is by hand."""
-    expected_logs = fit(expected, setting)
-    expected_logs["sharpness"] = sharpness(expected.by_hand.rises)
-    assert_close(state(model), state(expected), setting.policy)
-    assert logs.keys() == expected_logs.keys()
-    assert_close(
-        [logs[key] for key in expected_logs],
-        list(expected_logs.values()),
-        setting.policy,
-    )
 
 
 def check_saved(model, setting, folder):
@@ -149,14 +156,23 @@ def check_saved(model, setting, folder):
     assert_same(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
-def check_many(method, number, folders, **arguments):
-    """Check so many settings of a method, always the same ones."""
+def check_many(method, number, start, folders, **arguments):
+    """Check so many settings of a method, always the same ones.
+
+    Args:
+        method: A key of `METHODS`.
+        number: How many settings.
+        start: What the draws start from: another number, other settings.
+        folders: `tmp_path_factory`.
+        **arguments: For `compile`.
+    """
 
     # Nothing is made smaller: a setting is readable as it is.
-    @seed(list(METHODS).index(method))
+    @seed(100 * start + list(METHODS).index(method))
     @given(settings_of(method))
     @settings(
         max_examples=number,
+        derandomize=True,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -169,11 +185,17 @@ def check_many(method, number, folders, **arguments):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_eager(method, tmp_path_factory):
-    check_many(method, 3, tmp_path_factory, run_eagerly=True)
+def test_a_training_is_that_by_hand(method, tmp_path_factory):
+    check_many(method, 3, 1, tmp_path_factory, run_eagerly=True)
 
 
 @marks.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_compiled(method, tmp_path_factory):
-    check_many(method, 3, tmp_path_factory, **frameworks.GRAPH)
+def test_more_trainings_are_those_by_hand(method, tmp_path_factory):
+    check_many(method, 15, 2, tmp_path_factory, run_eagerly=True)
+
+
+@marks.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_compiled_training_is_that_by_hand(method, tmp_path_factory):
+    check_many(method, 3, 3, tmp_path_factory, **frameworks.GRAPH)
