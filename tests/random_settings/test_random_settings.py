@@ -192,7 +192,7 @@ def test_a_training_is_that_by_hand(method, tmp_path_factory):
 @marks.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_more_trainings_are_those_by_hand(method, tmp_path_factory):
-    check_many(method, 15, 2, tmp_path_factory, run_eagerly=True)
+    check_many(method, 17, 2, tmp_path_factory, run_eagerly=True)
 
 
 @marks.slow
