@@ -29,6 +29,12 @@ def model(mode):
     )
 
 
+def plain(mode):
+    inputs = keras.Input((UNITS,))
+    outputs = keras.layers.Dense(UNITS)(inputs)
+    return compiled(keras.Model(inputs, outputs), mode)
+
+
 def compiled(model, mode):
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse", **mode)
     return model
@@ -62,19 +68,27 @@ def models(mode):
         yield
 
 
-def recompilations(mode):
+def recompilations(mode, make=model):
     """Yield before and after 30 of 50 recompilations of a model."""
-    trained = model(mode)
+    trained = make(mode)
     for count in (20, 30):
         for _ in range(count):
             fit(compiled(trained, mode))
         yield
 
 
+def plain_recompilations(mode):
+    """Yield as `recompilations`, for a model of Keras."""
+    return recompilations(mode, plain)
+
+
+RUNS = (steps, models, recompilations, plain_recompilations)
+
+
 def main():
-    run = {"steps": steps, "models": models, "recompilations": recompilations}
+    run = {f.__name__: f for f in RUNS}[sys.argv[1]]
     found = []
-    for _ in run[sys.argv[1]](MODES[sys.argv[2]]):
+    for _ in run(MODES[sys.argv[2]]):
         gc.collect()
         found.append((peak(), len(gc.get_objects())))
     (peak_before, before), (peak_after, after) = found
