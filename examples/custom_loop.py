@@ -1,17 +1,18 @@
-r"""A training loop of one's own: two networks, two optimizers, one SAM.
+r"""A custom training loop: two networks, two optimizers, one perturbation.
 
     python examples/custom_loop.py
 
-`sharpness_aware_gradients` is the engine of `SAMModel` for what `fit` does not
-cover. Here two small networks learn together to embed two halves of the same
-handwritten digit (scikit-learn) close to one another and those of different
-digits apart: a contrastive loss over the whole batch, with an optimizer for
-each network. Both networks are perturbed together, in one neighbourhood.
+`sharpness_aware_gradients` is the engine of `SAMModel` for training that `fit`
+does not cover. Here two small networks are trained together to embed the two
+halves of a handwritten digit (scikit-learn) close to each other, and halves of
+different digits far apart: a contrastive loss over the whole batch, with an
+optimizer for each network. Both networks are perturbed together, in one
+neighbourhood.
 
-Afterwards the right half is searched among 450 for each left half of unseen
-digits. Expected: the right half comes first in about one case in five, and is
-among the first ten in about three of four; chance is 1 in 450. Some ten seconds
-on two CPU cores.
+Afterwards, for each left half of 450 test digits, the right halves are ranked.
+Expected: the correct half is first in about one case in five, and among the
+first ten in about three of four; chance is 1 in 450. Takes about ten seconds on
+two CPU cores.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def encoder() -> keras.Model:
 
 
 def contrastive_loss(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Return the cross-entropy of finding the other half in the batch."""
+    """Return the cross-entropy of retrieving the other half in the batch."""
     logits = ops.matmul(left, ops.transpose(right)) / 0.1
     losses = keras.losses.sparse_categorical_crossentropy(
         ops.arange(ops.shape(logits)[0]), logits, from_logits=True
@@ -52,7 +53,7 @@ def contrastive_loss(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 
 
 def main() -> None:
-    """Train both networks and search for the other halves."""
+    """Train both networks and rank the other halves."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rho", type=float, default=0.05)

@@ -1,4 +1,4 @@
-r"""Train on whatever there is: one device, several, several machines, a TPU.
+r"""Train on one device, several devices, several machines, or a TPU.
 
     python examples/distributed.py
     python examples/distributed.py --strategy cpus --data digits
@@ -6,26 +6,26 @@ r"""Train on whatever there is: one device, several, several machines, a TPU.
     python examples/distributed.py --strategy tpu
     TF_CONFIG=... python examples/distributed.py --strategy workers
 
-A small convolutional network learns CIFAR-10 from tensorflow-datasets, or from
-a folder of strips (`--images`, see `keras_sam.data.from_strips`), or the digits
-of scikit-learn, which need no download. Each replica takes its share of
-the batch and perturbs by its own gradient; the gradients at the perturbed
-weights are averaged. So more replicas mean smaller m, which the paper finds
-better, and nothing but the strategy changes from one machine to another.
+Trains a small convolutional network on CIFAR-10 from tensorflow-datasets, or
+from a folder of strips (`--images`, see `keras_sam.data.from_strips`), or on
+the digits of scikit-learn, which need no download. Each replica has its share
+of the batch and perturbs by its own gradient; the gradients at the perturbed
+weights are averaged. More replicas therefore mean smaller m, which is better
+according to the paper. Only the strategy differs between machines.
 
 - `one`: the first device.
-- `cpus`: two logical devices on one CPU. It is not faster than one; it shows on
-  any machine what several devices do.
+- `cpus`: two logical devices on one CPU. It is not faster than one device, but
+  shows distributed training on any machine.
 - `gpus`: all GPUs of this machine.
 - `workers`: one process for each worker, each with its `TF_CONFIG`; see
-  `multi_worker.py` for one that goes on after a kill.
-- `tpu`: all cores of a TPU. Batches have one size, as TPUs need.
-- `auto`, the default: `workers` with `TF_CONFIG`, else `tpu` where the
-  environment names one, else `gpus` if there are several, else `one`.
+  `multi_worker.py` for training that resumes after a kill.
+- `tpu`: all cores of a TPU. Batches have one size, as TPUs require.
+- `auto`, the default: `workers` with `TF_CONFIG`, else `tpu` if the environment
+  names one, else `gpus` if there are several, else `one`.
 
-It prints the number of replicas and the clean test accuracy: on the digits
-about 98 %, in half a minute on two CPU cores; an epoch of CIFAR-10 takes one to
-three minutes there. `gpus` with several and `tpu` were never run. `--smoke`
+Prints the number of replicas and the clean test accuracy: on the digits about
+98 %, in half a minute on two CPU cores; an epoch of CIFAR-10 takes one to three
+minutes there. `tpu`, and `gpus` with several GPUs, were never run. `--smoke`
 trains on a few digits.
 """
 
@@ -66,7 +66,7 @@ def main():
 
 
 def default():
-    """Return the strategy that fits this machine."""
+    """Return the name of the strategy for this machine."""
     if "TF_CONFIG" in os.environ:
         return "workers"
     if any(name in os.environ for name in ("TPU_NAME", "COLAB_TPU_ADDR")):
@@ -96,7 +96,7 @@ def make_strategy(name):
 
 
 def load_data(options):
-    """Return standardized training and test images, and how many classes."""
+    """Return standardized training and test images, and the class count."""
     if options.data == "digits":
         data = keras_sam.data.digits()
     elif options.images:
@@ -114,7 +114,7 @@ def load_data(options):
 
 
 def batches(data, batch_size, shuffle=False):
-    """Return a dataset of batches of one size; what is left over is dropped."""
+    """Return a dataset of batches of one size, without the last smaller one."""
     dataset = tf.data.Dataset.from_tensor_slices(data)
     if shuffle:
         dataset = dataset.shuffle(len(data[1]), seed=0).repeat()
@@ -140,7 +140,7 @@ def build_model(shape, num_classes):
 
 
 def parse_options():
-    """Return what the command line says."""
+    """Return the options on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--strategy", choices=STRATEGIES, default="auto")
     parser.add_argument(

@@ -1,28 +1,28 @@
-r"""Where does full-batch training settle? SAM's edge of stability.
+r"""SAM's edge of stability: the curvature at which full-batch training settles.
 
     python examples/edge_of_stability.py
-    python examples/edge_of_stability.py --report      # table and picture again
+    python examples/edge_of_stability.py --report      # table and plot only
     python examples/edge_of_stability.py --smoke       # a few steps
 
-Gradient descent with step size eta sharpens until the largest eigenvalue of the
-Hessian is 2 / eta and then hovers there: above it, the step would overshoot by
-more than it set out with (Cohen et al., 2021, arXiv 2103.00065). With SAM on
-the whole batch it settles lower, where
+With gradient descent of step size eta, the largest eigenvalue of the Hessian
+increases to 2 / eta and stays there: above 2 / eta, each step overshoots the
+minimum by more than its distance before (Cohen et al., 2021, arXiv 2103.00065).
+With SAM on the whole batch it stays at a lower value,
 
     lambda = ||g|| / (2 rho) * (sqrt(1 + 8 rho / (eta ||g||)) - 1)
 
-and g is the gradient (Long and Bartlett, 2024, arXiv 2309.12488, section 3).
-Neither has a parameter to fit, so that the picture checks the step and the
-eigenvalue at once.
+where g is the gradient (Long and Bartlett, 2024, arXiv 2309.12488, section 3).
+Neither prediction has a free parameter, so that the plot checks both the step
+and the eigenvalue.
 
 All 1,797 digits of scikit-learn, each pixel scaled to mean 0 and deviation 1, a
 network of two layers of 64 with tanh, mean squared error of the ten outputs,
-eta 2, 2,000 steps, one seed; the eigenvalue and the gradient after every 25 of
-them. It prints their means over the last half of the steps and writes
+eta 2, 2,000 steps, one seed; eigenvalue and gradient after every 25 steps.
+Prints their means over the last half of the steps and writes
 `edge_of_stability.png`. The curves are in `records/edge_of_stability.json`.
 
-It takes about 7 minutes on two CPU cores, beside other work. Expected: within
-10 % of the prediction, and for rho 0.02 and above at least 25 % below 2 / eta.
+Takes about 7 minutes on two CPU cores that are not idle. Expected: within 10 %
+of the prediction, and for rho 0.02 and above at least 25 % below 2 / eta.
 Results: see `README.md` in this folder.
 """
 
@@ -37,6 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from frontier import mean_and_range
 from rich.progress import track
 
 import keras_sam
@@ -46,7 +47,7 @@ from keras_sam.experiments.memory import keep_freed_memory
 
 ETA = 2.0
 RADII = (0.0, 0.02, 0.05, 0.1)
-EVERY = 25  # Odd, as at the edge every other step is on the same side.
+EVERY = 25  # Odd: at the edge, steps alternate between two sides.
 COLORS = ("#d1661a", "#8fc1e3", "#1f6fb2", "#12395b")
 
 
@@ -62,13 +63,16 @@ def load_data():
 
 def predicted(rho, norm):
     """Return the eigenvalue at which a step is at the edge of stability."""
+    # On a parabola with g = lambda x, a step is eta lambda (x + rho) and ends
+    # at -x if eta lambda (||g|| / lambda + rho) = 2 ||g|| / lambda: a quadratic
+    # equation, whose positive root is the formula above.
     if rho == 0:
         return np.full_like(norm, 2 / ETA)
     return norm / (2 * rho) * (np.sqrt(1 + 8 * rho / (ETA * norm)) - 1)
 
 
 def train(rho, data, num_steps):
-    """Return eigenvalues and norms of the gradient, one row for each look."""
+    """Return rows of step, eigenvalue and norm of the gradient."""
     keras.utils.set_random_seed(0)
     inputs = x = keras.Input((64,))
     for _ in range(2):
@@ -81,11 +85,11 @@ def train(rho, data, num_steps):
         model.train_on_batch(*data)
         if step % EVERY == 0:
             objective.refresh()
-            found = sharpness.hessian_eigenvalues(objective, k=1, verbose=0)
+            top = sharpness.hessian_eigenvalues(objective, k=1, verbose=0)
             [(batch, _)] = objective.batches
             _, gradient = objective.loss_and_gradient(objective.weights, batch)
             norm = np.linalg.norm(gradient)
-            rows.append([step, float(found.eigenvalues[0]), float(norm)])
+            rows.append([step, float(top.eigenvalues[0]), float(norm)])
     return rows
 
 
@@ -95,10 +99,9 @@ def report(curves):
     for rho, curve in curves.items():
         _, values, norms = np.array(curve[len(curve) // 2 :]).T
         edge = predicted(float(rho), norms).mean()
-        spread = f"{values.min():.3f} to {values.max():.3f}"
         rows.append((
             rho,
-            f"{values.mean():.3f} ({spread})",
+            mean_and_range(values.tolist(), ".3f"),
             f"{edge:.3f}",
             f"{values.mean() / edge:.2f}",
             f"{values.mean() * ETA / 2:.2f}",
@@ -129,7 +132,7 @@ def draw(curves, output):
 
 
 def main():
-    """Train, report, write the picture."""
+    """Train, report, write the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--report", action="store_true", help="train nothing")

@@ -3,35 +3,35 @@ r"""The spectrum of the Hessian with and without SAM: figure 3 in miniature.
     python examples/figure_3.py                      # CIFAR-10 from TFDS
     python examples/figure_3.py --images FOLDER      # CIFAR-10 from strips
     python examples/figure_3.py --setting short
-    python examples/figure_3.py --report             # table and picture again
+    python examples/figure_3.py --report             # table and plot only
     python examples/figure_3.py --smoke              # one epoch of few digits
 
 Figure 3 of Foret et al. (2021) shows the spectrum of a WRN-40-10 without batch
 normalization at three times of its training on CIFAR-10: at the end the largest
 eigenvalue is 24.2 with SGD and 1.0 with SAM, its ratio to the fifth 11.4 and
-2.6. Here it is a network that one core trains in a minute or two: four
-convolutions of 16 to 64 channels without normalization, SGD with momentum 0.9,
-learning rate 0.05 with cosine decay, batches of 128. Three settings:
+2.6. The network here takes a minute or two on one core: four convolutions of 16
+to 64 channels without normalization, SGD with momentum 0.9, learning rate 0.05
+with cosine decay, batches of 128. Three settings:
 
 - `short`: 5,000 images, horizontal flips, weight decay 5e-4, 40 epochs, SAM
-  with rho 0.1. With SAM the training images are not fitted as well.
+  with rho 0.1. With SAM the training images are fitted less well.
 - `interpolated`: 1,000 images, neither flips nor weight decay, 150 epochs, SAM
-  with rho 0.05. Both fit every training image. Chosen on another seed than
+  with rho 0.05. Both fit every training image. Selected on another seed than
   those of the records, among radii of 0.05 to 0.2, weight decay of 0 and 5e-4,
   and batches of 128 and 32.
-- `constant`: as `interpolated`, with rho 0.1 and without decay. Chosen before
-  any run, and tried on another seed than those of the records. Seeds 5 to 14
-  were added after the ratios of the first five had been seen, which left open
-  whether the ratio at the end falls; seeds 15 to 54 test that, on them alone,
-  with Wilcoxon's signed-rank test. Their number was fixed before.
+- `constant`: as `interpolated`, with rho 0.1 and a constant learning rate.
+  Selected before any run, and tried on another seed than those of the records.
+  Seeds 5 to 14 were added after the first five ratios were known, which did not
+  show whether the ratio at the end decreases; seeds 15 to 54 alone test that,
+  with Wilcoxon's signed-rank test. Their number was fixed in advance.
 
 The eigenvalues are those of the training loss on 1,000 of the training images,
-unflipped, at three times of the training; the density is that at the end.
-Runs are those of `keras_sam.experiments`: each is one line of
-`records/figure_3.jsonl`, and a run that was stopped goes on where it was. A
-folder of strips is described in `keras_sam.data.from_strips`. On two CPU cores,
-of which it uses one, a run of `constant` takes one to two minutes. Results: see
-`README.md` in this folder.
+without flips, after three epochs of training; the density is at the end.
+Experiments are run by `keras_sam.experiments`: each is one line of
+`records/figure_3.jsonl`, and a stopped run is resumed. A folder of strips is
+described in `keras_sam.data.from_strips`. On two CPU cores, of which it uses
+one, a run of `constant` takes one to two minutes. Results: see `README.md` in
+this folder.
 """
 
 import os
@@ -40,7 +40,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import frontier
 import numpy as np
-from frontier import spread
+from frontier import mean_and_range
 from scipy.stats import wilcoxon
 
 from keras_sam.experiments import Experiment
@@ -75,7 +75,7 @@ MEASURES = {
 
 
 def experiment(name, variant, rho, **settings):
-    """Return the runs of a setting, without or with SAM."""
+    """Return the experiment of a setting, without or with SAM."""
     return Experiment(
         task=f"figure-3-{name}",
         variant=variant,
@@ -98,14 +98,15 @@ def report(groups):
         for epoch in group[0]["eigenvalues"]:
             values = [record["eigenvalues"][epoch] for record in group]
             cells = (
-                spread(list(map(f, values)), ".3g") for f in MEASURES.values()
+                mean_and_range(list(map(measure, values)), ".3g")
+                for measure in MEASURES.values()
             )
             rows.append((VARIANTS[variant][0], epoch, *cells))
     print("Mean (lowest to highest) over seeds")
     print(tables.render(("method", "epoch", *MEASURES), rows))
     for variant, group in groups.items():
-        losses = spread([r["loss"] for r in group], ".3g")
-        accuracies = spread([100 - r["error"] for r in group], ".3g")
+        losses = mean_and_range([r["loss"] for r in group], ".3g")
+        accuracies = mean_and_range([100 - r["error"] for r in group], ".3g")
         print(
             f"{VARIANTS[variant][0]}: training loss {losses}, test accuracy "
             f"{accuracies} %"
@@ -120,7 +121,7 @@ def report(groups):
 
 
 def compare(plain, sam):
-    """Print for how many seeds a measure is lower with SAM, and the p-value."""
+    """Print the number of seeds with lower measures, and the p-values."""
     for name, measure in MEASURES.items():
         without, with_sam = (list(map(measure, part)) for part in (plain, sam))
         number = np.sum(np.less(with_sam, without))
@@ -153,7 +154,7 @@ def draw(groups, output):
 
 
 def main(given=None):
-    """Do what is missing, then report."""
+    """Run experiments without a record, then report."""
     options = frontier.parser(__doc__, "figure_3")
     options.add_argument("--setting", choices=SETTINGS, default="constant")
     arguments = options.parse_args(given)

@@ -4,21 +4,20 @@ r"""Fine-tune a trained network with SAM, batch normalization frozen.
     python examples/finetune.py --backbone FILE.keras --images FOLDER
     python examples/finetune.py --backbone EfficientNetB0 --images FOLDER
 
-As in section 3.2 of the SAM paper (Foret et al., 2021): a trained backbone gets
-a new last layer, all weights are trained, and batch normalization keeps the
-statistics that it came with, because the backbone stays in inference
-mode.
+As in section 3.2 of the SAM paper (Foret et al., 2021), a trained backbone gets
+a new last layer and all weights are trained. Batch normalization keeps its
+stored statistics, because the backbone is in inference mode.
 
 `--backbone` is the file of a saved model without its last layer, the name of a
 network in `keras.applications` (its ImageNet weights are downloaded), or a
-preset of keras-hub (`pip install keras-hub`). It has to take images in
+preset of keras-hub (`pip install keras-hub`). It must accept images in
 [0, 255]. `--images` is a folder with `train/CLASS/` and `test/CLASS/`.
 
-Without arguments it needs no network: a small ResNet is trained on the
+Without arguments nothing is downloaded: a small ResNet is trained on the
 handwritten digits 0 to 4 of scikit-learn and saved, then loaded and fine-tuned
-on ten images of each of the digits 5 to 9. It prints the test accuracy with
-and without SAM as mean and range over seeds, in less than three minutes on
-two CPU cores.
+on ten images of each of the digits 5 to 9. Prints the test accuracy with and
+without SAM as mean and range over seeds, in less than three minutes on two
+CPU cores.
 """
 
 import argparse
@@ -76,7 +75,7 @@ def save_backbone(epochs):
         depth=8, width=16, num_classes=5, input_shape=x.shape[1:]
     )
     fitted(model, (x, y), epochs)
-    # The features are what the last layer is given.
+    # The features are the input of the last layer.
     keras.Model(model.inputs[0], model.layers[-1].input).save(SAVED)
 
 
@@ -92,7 +91,7 @@ def digits(classes):
 
 
 def few(images, labels, number, seed):
-    """Return so many images of each class, drawn at random."""
+    """Return `number` images of each class, drawn at random."""
     order = np.random.default_rng(seed).permutation(len(labels))
     kept = [order[labels[order] == k][:number] for k in np.unique(labels)]
     rows = np.concatenate(kept)
@@ -126,16 +125,16 @@ def main():
 
     print("method  test accuracy")
     for name, settings in SETTINGS.items():
-        found = []
+        accuracies = []
         for seed in range(args.seeds):
             keras.utils.set_random_seed(seed)
             backbone = load_backbone(args.backbone or SAVED, args.image_size)
             some = training if args.images else few(*training, 10, seed)
             model = fine_tuned(backbone, int(training[1].max()) + 1)
             model = fitted(model, some, args.epochs, seed, **settings)
-            found.append(100 * model.evaluate(*test, verbose=0)[1])
-        spread = f"{min(found):.1f} to {max(found):.1f}"
-        print(f"{name:<8}{np.mean(found):.1f} % ({spread})", flush=True)
+            accuracies.append(100 * model.evaluate(*test, verbose=0)[1])
+        extremes = f"{min(accuracies):.1f} to {max(accuracies):.1f}"
+        print(f"{name:<8}{np.mean(accuracies):.1f} % ({extremes})", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,27 @@
-r"""Which method for which budget: cost against accuracy with noisy labels.
+r"""Cost and accuracy of all methods with noisy labels.
 
     python examples/frontier.py                     # CIFAR-10 from TFDS
     python examples/frontier.py --images FOLDER     # CIFAR-10 from strips
     python examples/frontier.py --images FOLDER --seeds 1   # one of the seeds
     python examples/frontier.py --digits                    # without CIFAR-10
     python examples/frontier.py --costs             # time the steps
-    python examples/frontier.py --report            # table and picture again
+    python examples/frontier.py --report            # table and plot only
 
 Every method trains the same networks for the same number of epochs by SGD with
 momentum and cosine decay, on labels of which 40 % are drawn at random from all
-classes, and is scored on clean test images after the last epoch: on 4,000
+classes, and is evaluated on clean test images after the last epoch: on 4,000
 images of CIFAR-10 a convolutional network of six layers, on 1,347 digits of
-scikit-learn a dense one of three. Below are all settings, and the radii of each
-method; where two are, both are shown. Cost is the time of a step on the network
-for CIFAR-10 relative to that of the plain optimizer: the median over rounds in
-which all take turns.
+scikit-learn a dense network of three. All settings are below, with one or two
+radii for each method. Cost is the time of a step on the network for CIFAR-10,
+relative to a step of the plain optimizer: the median over rounds in which all
+methods alternate.
 
 Three seeds: initial weights, order and noise differ, the images are the same.
-Runs are those of `keras_sam.experiments`: each is one line of
-`records/frontier.jsonl`, and a run that was stopped goes on where it was. A
-folder of strips is described in `keras_sam.data.from_strips`.
+Experiments are run by `keras_sam.experiments`: each is one line of
+`records/frontier.jsonl`, and a stopped run is resumed. A folder of strips is
+described in `keras_sam.data.from_strips`.
 
-Results: see `README.md` in this folder. All of it takes about an hour on two
+Results: see `README.md` in this folder. Everything takes about an hour on two
 CPU cores.
 """
 
@@ -100,7 +100,7 @@ def radii(variant, cifar10, digits, **sam):
 
 
 def schedule(variant, make):
-    """Return the experiments of a schedule, made of radius and steps."""
+    """Return the experiments of a schedule, a function of radius and steps."""
     return entry(variant, {"rho": make(0.1, 640)}, {"rho": make(0.5, 880)})
 
 
@@ -143,10 +143,10 @@ EXPERIMENTS = [
 
 
 def costs(experiments, num_rounds):
-    """Return the step time of each entry over that of the plain optimizer.
+    """Return the step time of each entry relative to the plain optimizer.
 
-    In each round all of them take steps of an early and a late phase of
-    training, whole cycles of those methods that climb now and then.
+    Each round has steps from an early and a late phase of training, whole
+    periods of methods with plain steps in between.
     """
     plain = experiments[0]
     dataset = sources.load(plain)
@@ -176,7 +176,7 @@ def duration(model, batch):
 
 
 def report(runs, cost, output):
-    """Print the table and draw the picture."""
+    """Print the table and write the plot."""
     scores = {
         name: [100 - record["error"] for record in group]
         for name, group in by_name(runs).items()
@@ -190,7 +190,7 @@ def report(runs, cost, output):
     columns = (
         budgets,
         [f"{prices.get(v, math.nan):.2f}" for v in budgets],
-        *(map(spread, part.values()) for part in (on_cifar10, on_digits)),
+        *(map(mean_and_range, p.values()) for p in (on_cifar10, on_digits)),
     )
     print("Clean test accuracy, %: mean (lowest to highest)")
     print(
@@ -199,8 +199,8 @@ def report(runs, cost, output):
     draw(prices, on_cifar10, output)
 
 
-def spread(values, form=".1f"):
-    """Return the mean and range of some values."""
+def mean_and_range(values, form=".1f"):
+    """Return the mean and range of some values as text."""
     if not values:
         return "-"
     lowest, mean, highest = (
@@ -210,7 +210,7 @@ def spread(values, form=".1f"):
 
 
 def draw(prices, scores, output):
-    """Draw cost and accuracy, a row for each entry, by cost."""
+    """Draw cost and accuracy, a row for each entry, sorted by cost."""
     from matplotlib.figure import Figure
 
     names = sorted((v for v in prices if scores[v]), key=prices.get)
@@ -235,7 +235,7 @@ def draw(prices, scores, output):
 
 
 def parser(description, name):
-    """Return the options that `figure_3.py` has as well."""
+    """Return a parser of the options that `figure_3.py` shares."""
     made = argparse.ArgumentParser(description=description.split("\n")[0])
     made.add_argument("--images", help="folder of CIFAR-10 strips")
     made.add_argument("--seeds", type=int, nargs="+", help="0 to 2 by default")
@@ -248,7 +248,7 @@ def parser(description, name):
 
 
 def configured(experiment, arguments):
-    """Return an experiment on the images and for the seeds that were named."""
+    """Return an experiment with the images and seeds of the command line."""
     settings = []
     if arguments.images and experiment.source != "digits":
         settings += ["source=strips", f"folder={arguments.images}"]
@@ -258,7 +258,7 @@ def configured(experiment, arguments):
 
 
 def train(experiments, file):
-    """Run what has no record yet."""
+    """Run the experiments that have no record yet."""
     keep_freed_memory()
     command = shlex.join(["python", *sys.argv])
     for experiment in track(experiments, "Training"):
@@ -266,7 +266,7 @@ def train(experiments, file):
 
 
 def main(given=None):
-    """Train what is missing, then report."""
+    """Run experiments without a record, then report."""
     options = parser(__doc__, "frontier")
     options.add_argument("--digits", action="store_true", help="digits only")
     options.add_argument("--costs", action="store_true", help="time the steps")

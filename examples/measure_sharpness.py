@@ -1,18 +1,18 @@
-r"""Is the minimum that SAM finds flatter? The two of the quickstart, compared.
+r"""Sharpness of the minima with and without SAM in the quickstart.
 
     python examples/measure_sharpness.py
 
-Trains the network of `quickstart.py` on digits with 40 % wrong labels, with and
-without SAM, one seed each, and measures both minima with
-`keras_sam.sharpness`, on the wrongly labelled training digits that they were
-trained on: the largest eigenvalue of the Hessian, its ratio to the fifth, the
-trace, and the worst-case sharpness at three radii. It prints a table and writes
-`measure_sharpness.png`, the loss around both on one scale.
+Trains the network of `quickstart.py` on digits of which 40 % have new labels,
+with and without SAM, one seed each, and measures both minima with
+`keras_sam.sharpness` on the noisy training digits: the largest eigenvalue of
+the Hessian, its ratio to the fifth, the trace, and the worst-case sharpness at
+three radii. Prints a table and writes `measure_sharpness.png`, the loss around
+both minima on one scale.
 
-Expected: every measure lower with SAM, and the loss higher: without SAM the
-network has learned the wrong labels. Figures: `README.md` in this folder.
+Expected: every measure lower with SAM, and the loss higher, because without SAM
+the network memorizes the wrong labels. Figures: `README.md` in this folder.
 
-It takes about half a minute on two CPU cores, idle ones.
+Takes about half a minute on two CPU cores that are idle.
 """
 
 import argparse
@@ -47,13 +47,13 @@ def train(epochs: int, seed: int) -> tuple[Any, dict[str, Any]]:
 
 
 def measure(model: keras.Model, data: Any) -> dict[str, str]:
-    """Return what is printed of one minimum, by name."""
+    """Return the measures of one minimum as text, by name."""
     objective = sharpness.Objective(
         model, data.x_train, data.y_train, batch_size=512
     )
     eigenvalues = sharpness.hessian_eigenvalues(objective)
     trace = sharpness.hessian_trace(objective)
-    found = {
+    measures = {
         "loss": f"{objective.value:.3g}",
         "largest eigenvalue": f"{eigenvalues.eigenvalues[0]:.3g}",
         "its ratio to the fifth": f"{eigenvalues.ratio:.3g}",
@@ -62,12 +62,12 @@ def measure(model: keras.Model, data: Any) -> dict[str, str]:
     batches = sharpness.Objective(model, data.x_train, data.y_train)
     for rho in RADII:
         worst = sharpness.worst_case_sharpness(batches, rho=rho)
-        found[f"worst-case sharpness at {rho}"] = f"{worst.sharpness:.3g}"
-    return found
+        measures[f"worst-case sharpness at {rho}"] = f"{worst.sharpness:.3g}"
+    return measures
 
 
 def draw(runs: dict[str, Any], data: Any, num_points: int, path: Path) -> None:
-    """Write the picture of the loss around both minima."""
+    """Write the plot of the loss around both minima."""
     from matplotlib.figure import Figure
 
     surfaces = {
@@ -91,7 +91,7 @@ def draw(runs: dict[str, Any], data: Any, num_points: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Train, measure, print the table, write the picture."""
+    """Train, measure, print the table, write the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)

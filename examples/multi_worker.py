@@ -1,7 +1,7 @@
-r"""Train on several machines, and go on after any of them was killed.
+r"""Train on several machines, and resume after any of them was killed.
 
-One command for each worker; here are two workers on one machine, in two
-terminals. On several machines the addresses are theirs:
+Run one command for each worker. This is for two workers on one machine, in two
+terminals; on several machines, use their addresses:
 
     TF_CONFIG='{"cluster": {"worker": ["localhost:12345", "localhost:23456"]},
         "task": {"type": "worker", "index": 0}}' \
@@ -10,18 +10,19 @@ terminals. On several machines the addresses are theirs:
         "task": {"type": "worker", "index": 1}}' \
         python examples/multi_worker.py --backup backup
 
-A 64-256-10 network learns the 1,797 handwritten digits of scikit-learn, 450 of
-them kept for testing, with SAM in batches of 64, of which each of two workers
-takes 32 and perturbs by its own gradient. After each epoch every worker backs
-up its model. The first one writes the trained model and prints its accuracy.
+Trains a 64-256-10 network on the 1,797 handwritten digits of scikit-learn, 450
+of them for testing, with SAM in batches of 64, of which each of two workers has
+32 and perturbs by its own gradient. After each epoch every worker backs up its
+model. The first worker writes the trained model and prints its accuracy.
 
-When a worker is killed, the others fail within seconds. Start all of them again
-with the same commands: they go on from the last backup of the first worker, in
-a folder that all of them can read, and end with the weights of a run that was
-never interrupted. For that the examples come in the same order in each epoch.
+If a worker is killed, the others fail within seconds. Start all of them again
+with the same commands: they resume from the last backup of the first worker, in
+a folder that all of them can read, and end with the weights of a run without
+interruption. This requires the same order of examples in each epoch.
 
 Expected is a clean test accuracy of about 98 %. On two CPU cores it takes one
-to two minutes; `--smoke` trains for 4 epochs. Without `TF_CONFIG` it is alone.
+to two minutes; `--smoke` trains for 4 epochs. Without `TF_CONFIG` there is one
+worker.
 """
 
 import argparse
@@ -48,7 +49,8 @@ def main():
     options = parse_options()
     task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
     index = task.get("index", 0)
-    backup = backup_of(options.backup, index)  # Before the workers meet.
+    # Before the workers connect, so that all of them copy the same backup.
+    backup = backup_of(options.backup, index)
 
     keras.utils.set_random_seed(0)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -73,9 +75,9 @@ def main():
 
 
 def backup_of(folder, index):
-    """Return where a worker backs up, with what the first one had there.
+    """Return the backup folder of a worker, a copy of the first worker's.
 
-    A worker may have been killed when only some had backed up an epoch.
+    A kill may have left backups of different epochs.
     """
     own = folder / f"worker_{index}"
     first = folder / "worker_0"
@@ -110,7 +112,7 @@ def load_data():
 
 
 def parse_options():
-    """Return what the command line says."""
+    """Return the options on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backup", type=Path, default=Path("backup"))
     parser.add_argument("--output", default="multi_worker.keras")

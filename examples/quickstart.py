@@ -2,20 +2,20 @@ r"""Train a network on wrong labels, with and without SAM.
 
     python examples/quickstart.py
 
-The 1,797 handwritten digits of scikit-learn, 450 of them kept for testing. 40 %
-of the training labels, chosen at random, are replaced by digits drawn uniformly
-from all ten, so that about one in ten of the new labels is right by accident
-and 36 % of the labels are wrong. The test labels stay clean.
+The 1,797 handwritten digits of scikit-learn, 450 of them for testing. 40 % of
+the training labels, chosen at random, are replaced with digits drawn uniformly
+from all ten, so that about one in ten of the new labels is right by chance and
+36 % of the labels are wrong. The test labels are clean.
 
 The same 64-256-256-10 ReLU network is trained as a `keras.Model` and as a
 `keras_sam.SAMModel` with `rho=0.5`: the same initial weights, data, batches of
 64, optimizer (SGD with momentum 0.9, learning rate 0.1 with cosine decay) and
-40 epochs. The plain network goes on to memorize wrong labels, which costs it
-accuracy on the clean test digits; with SAM it hardly does.
+40 epochs. The plain network memorizes wrong labels in the course of training,
+which lowers its accuracy on the clean test digits; with SAM it memorizes few.
 
-It prints a table and writes a figure, `quickstart.png`: accuracy during
-training, and the loss along the straight line through both solutions. Lines are
-means over seeds, bands reach from the lowest to the highest seed.
+Prints a table and writes a figure, `quickstart.png`: accuracy during training,
+and the loss on the straight line through both solutions. Lines are means over
+seeds, bands extend from the lowest to the highest seed.
 
 Expected, as mean and standard deviation over 5 seeds (initial weights, order of
 batches and wrong labels differ; the test digits are the same):
@@ -24,9 +24,9 @@ batches and wrong labels differ; the test digits are the same):
     keras.Model   91.4 +- 1.7 %         89.3 to 93.1 %
     SAMModel      95.0 +- 1.0 %         93.6 to 96.2 %
 
-It takes about 50 s on two CPU cores. A step of so small a network is mostly
-overhead, so its seconds per epoch say little about what SAM costs; see
-`benchmarks/step_time.py` for that.
+It takes about 50 s on two CPU cores. The step of such a small network is mostly
+overhead, so that the seconds per epoch do not show the cost of SAM; see
+`benchmarks/step_time.py` for it.
 """
 
 import argparse
@@ -81,7 +81,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: accuracies after each epoch, and what is left of it."""
+    """A trained model, its accuracies after each epoch, and its time."""
 
     model: keras.Model
     train_accuracy: list[float]
@@ -90,7 +90,7 @@ class Run:
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Times the training part of epochs."""
+    """Measures the time of epochs without validation."""
 
     def __init__(self):
         super().__init__()
@@ -120,15 +120,14 @@ def load_data(seed):
 
 
 def held_out(data, seed):
-    """Return the training digits only, a quarter of them kept for testing.
+    """Return the training digits, a quarter of them held out for testing.
 
-    The labels kept have the same share of wrong ones, as a user's would.
+    The held-out labels are as noisy as the others, as in practice.
     """
-    parts = train_test_split(
+    x_train, x_test, y_train, y_test = train_test_split(
         data.x_train, data.y_train, test_size=0.25, random_state=seed
     )
-    x_train, x_kept, y_train, y_kept = parts
-    return Data(x_train, y_train, x_kept, y_kept)
+    return Data(x_train, y_train, x_test, y_test)
 
 
 def make_model(method, num_steps, rho=RHO):
@@ -160,7 +159,7 @@ def train(method, data, seed, epochs, rho=RHO):
     stopwatch = Stopwatch()
     logs = model.fit(
         keras_sam.data.Batches(data.x_train, data.y_train, BATCH_SIZE, seed),
-        shuffle=False,  # The batches shuffle themselves, anew in each epoch.
+        shuffle=False,  # `Batches` shuffles in each epoch.
         validation_data=(data.x_test, data.y_test),
         validation_batch_size=len(data.x_test),
         epochs=epochs,
@@ -194,11 +193,11 @@ def print_table(console, runs, num_epochs):
     table = Table("method", *names, title=title)
     for method in METHODS:
         final = np.array([100 * r.test_accuracy[-1] for r in runs[method]])
-        spread = np.std(final, ddof=1) if num_seeds > 1 else 0.0
+        deviation = np.std(final, ddof=1) if num_seeds > 1 else 0.0
         seconds = statistics.median(r.seconds_per_epoch for r in runs[method])
         table.add_row(
             method,
-            f"{final.mean():.1f} ± {spread:.1f} %",
+            f"{final.mean():.1f} ± {deviation:.1f} %",
             f"{final.min():.1f} to {final.max():.1f} %",
             f"{seconds:.3f}",
         )
@@ -211,12 +210,13 @@ def draw(runs, positions, losses, path):
 
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    share_right = 100 * (1 - 0.9 * NOISE)
+    # One in ten labels drawn from all digits is right.
+    percent_right = 100 * (1 - 0.9 * NOISE)
     num_epochs = len(runs[METHODS[0]][0].train_accuracy)
-    axes[0].plot([0, num_epochs], [share_right] * 2, ":", color=INK, lw=1)
+    axes[0].plot([0, num_epochs], [percent_right] * 2, ":", color=INK, lw=1)
     axes[0].annotate(
-        f"{share_right:.0f} % of these labels are right",
-        (num_epochs, share_right),
+        f"{percent_right:.0f} % of these labels are right",
+        (num_epochs, percent_right),
         (0, 20),  # Above both curves.
         textcoords="offset points",
         horizontalalignment="right",
@@ -297,7 +297,7 @@ def draw_line(axis, positions, losses):
 
 
 def print_radii(console, seeds, epochs):
-    """Print how SAM does on digits that were held out, for some radii."""
+    """Print the accuracy of SAM on held-out digits, for some radii."""
     splits = [held_out(load_data(seed), seed) for seed in range(seeds)]
     for rho in track(RADII, "Training", console=console):
         runs = [
@@ -335,8 +335,8 @@ def main():
         for method in METHODS:
             runs[method].append(train(method, data, seed, args.epochs))
         pair = [runs[method][-1].model for method in METHODS]
-        positions, found = losses_on_line(*pair, data, 5 if args.smoke else 41)
-        losses.append(found)
+        positions, line = losses_on_line(*pair, data, 5 if args.smoke else 41)
+        losses.append(line)
 
     print_table(console, runs, args.epochs)
     draw(runs, positions, np.array(losses), args.output)

@@ -1,33 +1,31 @@
-r"""Write a sharpness-aware method of one's own: twenty lines and a parameter.
+r"""Write a new sharpness-aware method: twenty lines with one hyperparameter.
 
     python examples/write_a_method.py
 
-SAM climbs to the edge of a Euclidean ball. Its paper (Foret et al., 2021,
-equation 2) has the ball of any p-norm: the steepest way up then is along
-`sign(g) * |g|^(1 / (p - 1))`. `PowerSAM` below goes that way, for the same
-Euclidean distance whatever p is: `power=1` is p = 2 and SAM itself, `power=0`
-is p = infinity, where all weights are moved by the same amount and only the
-signs of the gradient count.
+SAM perturbs the weights to the surface of a Euclidean ball. Its paper (Foret et
+al., 2021, equation 2) has balls of any p-norm, whose steepest ascent is along
+`sign(g) * |g|^(1 / (p - 1))`. `PowerSAM` below has this direction, with one
+Euclidean length for every p: `power=1` is p = 2, which is SAM; `power=0` is
+p = infinity, with the same perturbation for all weights up to the sign of the
+gradient.
 
-A method has no more to say than that. Two passes, micro-batches, schedules,
-mixed precision, compilation and saving are the business of `SAMModel`;
-`tests/test_write_a_method.py` shows how to test one.
+A method defines only its equations. Two passes, micro-batches, schedules, mixed
+precision, compilation and saving are done by `SAMModel`;
+`tests/test_write_a_method.py` shows how to test a method.
 
 The script trains a small network on scikit-learn's digits with 40 % of the
-training labels replaced by random ones, and prints the accuracy on clean test
-digits. Expected, as mean and range over 3 seeds, in about 20 s on
-two CPU cores:
+training labels replaced with random ones, and prints the accuracy on clean test
+digits. Expected, as mean and range over 3 seeds, in about 20 s on two
+CPU cores:
 
     method          clean test accuracy
     no second pass  84.6 % (82.2 to 88.4)
     SAM             72.6 % (68.9 to 76.4)
     PowerSAM        65.2 % (54.9 to 70.9)
 
-At this radius, which was not chosen for this network and constant rate, both
-are worse than no second pass: the script shows how a method is written, not
-what it is good for.
-
-No more than a hint that the signs alone do as well: one data set, one radius.
+At this radius, which was not selected for this network and its constant
+learning rate, both are worse than no second pass: the script shows how to write
+a method, on one data set and with one radius, and does not compare methods.
 """
 
 import argparse
@@ -49,7 +47,7 @@ from keras_sam import vectors
 @keras.saving.register_keras_serializable(package="examples")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PowerSAM(keras_sam.methods.Method):
-    """Climb along a power of the gradient: `e = rho * d / ||d||`.
+    """Perturb along a power of the gradient: `e = rho * d / ||d||`.
 
     `d = sign(g) * |g|^power`, elementwise.
 
@@ -120,12 +118,12 @@ def main():
 
     print(f"{'method':<16}clean test accuracy")
     for name, settings in METHODS.items():
-        found = [
+        scores = [
             100 * accuracy(seed, args.epochs, **settings)
             for seed in range(args.seeds)
         ]
-        spread = f"{min(found):.1f} to {max(found):.1f}"
-        print(f"{name:<16}{np.mean(found):.1f} % ({spread})", flush=True)
+        extremes = f"{min(scores):.1f} to {max(scores):.1f}"
+        print(f"{name:<16}{np.mean(scores):.1f} % ({extremes})", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,36 @@
-r"""Does SAM learn fewer wrong labels? All of CIFAR-10, 40 % labelled wrongly.
+r"""Memorization of wrong labels with and without SAM, on all of CIFAR-10.
 
     python examples/wrong_labels.py --images FOLDER     # CIFAR-10 from strips
     python examples/wrong_labels.py                     # from TFDS
     python examples/wrong_labels.py --arms 'S*' --seeds 0
-    python examples/wrong_labels.py --report            # table and picture
+    python examples/wrong_labels.py --report            # table and plot only
     python examples/wrong_labels.py --smoke             # a few digits
 
-The label noise experiment of Foret et al. (2021), table 4, on all 50,000 images
-for as long as two CPU cores allow. Of the labels 40 % are wrong: each of these
-is another class than the right one, all alike, as the paper has it; with
-`--set include_own=true` the runner draws from all ten, as some later papers do,
-and 36 % are wrong. The test images, all 10,000, have their right labels.
+The label noise experiment of Foret et al. (2021), table 4, on all 50,000
+images, with a budget for two CPU cores. 40 % of the labels are wrong, drawn
+uniformly from the other classes as in the paper; with `--set include_own=true`
+the runner draws from all ten classes, as some later papers do, and 36 % are
+wrong. All 10,000 test images have their right labels.
 
 A ResNet-8 of width 32 whose first convolution has stride 2 (309,226 weights),
-batches of 128, 15 epochs, no augmentation, SGD with Nesterov's momentum 0.9, a
-learning rate that falls from 0.1 to 0 by a cosine, and 2.5e-4 times the squared
-norm of the weights in the loss. The order of the images is another in each
-epoch, a function of seed and epoch, and so the same for all arms; initial
-weights and wrong labels depend on the seed alone. "Late" arms have a rate that
-stays for 70 % of the steps and falls to 0 linearly in the others, in which SAM
-starts. Radii other than 0.1 belong to `--radii`, which trains on 45,000 of the
-images and tests on the others, with their right labels, for the choice of one.
+batches of 128, 15 epochs, no augmentation, SGD with Nesterov's momentum 0.9,
+cosine decay of the learning rate from 0.1 to 0, and 2.5e-4 times the squared
+norm of the weights in the loss. The order of the images is a function of seed
+and epoch, and therefore the same for all arms; initial weights and wrong labels
+depend on the seed alone. "Late" arms have a constant learning rate for 70 % of
+the steps and then a linear decay to 0, in which SAM is used. `--radii` selects
+the radius: it trains on 45,000 of the images with other radii than 0.1 too, and
+tests on the remaining ones, with their right labels.
 
-After each epoch 5,000 training images are looked at: to how many of those
-labelled rightly, and of those labelled wrongly, the network gives the label. A
-network that learns nothing by heart gives hardly any wrong one.
+After each epoch, on 5,000 training images, two fractions are measured: of the
+right and of the wrong labels, how many the network predicts. A network without
+memorization predicts hardly any wrong label.
 
-Runs are those of `keras_sam.experiments`: each is one line of
-`records/wrong_labels.jsonl`, and a run that was stopped goes on where it was. A
-folder of strips is described in `keras_sam.data.from_strips`. On two CPU cores
-an epoch takes one to two minutes, one with SAM nearly twice as long. Results:
-see `README.md` in this folder.
+Experiments are run by `keras_sam.experiments`: each is one line of
+`records/wrong_labels.jsonl`, and a stopped run is resumed. A folder of strips
+is described in `keras_sam.data.from_strips`. On two CPU cores an epoch takes
+one to two minutes, with SAM nearly twice as long. Results: see `README.md` in
+this folder.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ import statistics
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import frontier
-from frontier import spread
+from frontier import mean_and_range
 from scipy import stats
 
 from keras_sam import schedules
@@ -55,15 +55,12 @@ RADII_TASK = "wrong-labels-radii"
 LATE = 4106  # 70 % of 15 epochs of 391 steps.
 
 
-def arm(variant, task=TASK, rho=0.0, **settings):
-    """Return one way to train."""
-    sam = {"rho": rho}
-    if "ascent_fraction" in settings:
-        sam["ascent_fraction"] = settings.pop("ascent_fraction")
+def arm(variant, task=TASK, rho=0.0, sam=None, **settings):
+    """Return the experiment of one way to train."""
     return Experiment(
         task=task,
         variant=variant,
-        sam=sam,
+        sam={"rho": rho, **(sam or {})},
         label_noise=0.4,
         watched=5000,
         augmentation="none",
@@ -84,7 +81,7 @@ ARMS = [
     arm("SAM, late", rho=schedules.LatePhase(LATE, 0.1), stable=0.7),
     arm("SGD, twice the epochs", budget=2),
     arm("SGD, late decay", stable=0.7),
-    arm("half-batch ascent", rho=0.1, ascent_fraction=0.5),
+    arm("half-batch ascent", rho=0.1, sam={"ascent_fraction": 0.5}),
     arm("average of weights", ema=0.999),
     arm("mixup", mixup=1.0),
     arm("label smoothing", label_smoothing=0.1),
@@ -103,10 +100,10 @@ def report(groups):
         (
             variant,
             str(len(group)),
-            spread([100 - record["error"] for record in group]),
+            mean_and_range([100 - r["error"] for r in group]),
             "-" if group is plain else difference(group, plain),
-            spread([record["right_labels_learned"][-1] for record in group]),
-            spread([record["wrong_labels_learned"][-1] for record in group]),
+            mean_and_range([r["right_labels_learned"][-1] for r in group]),
+            mean_and_range([r["wrong_labels_learned"][-1] for r in group]),
         )
         for variant, group in groups.items()
     ]
@@ -119,22 +116,22 @@ def report(groups):
 
 
 def difference(group, plain):
-    """Return by how much accuracy is higher, with a t interval over seeds."""
+    """Return the gain in accuracy, paired by seed, with a t interval."""
     errors = {record["seed"]: record["error"] for record in plain}
-    found = [
+    gains = [
         errors[record["seed"]] - record["error"]
         for record in group
         if record["seed"] in errors
     ]
-    if len(found) < 2:
-        return f"{found[0]:+.1f}" if found else "-"
-    error = statistics.stdev(found) / len(found) ** 0.5
-    half = stats.t.ppf(0.975, len(found) - 1) * error
-    return f"{statistics.mean(found):+.1f} ± {half:.1f}"
+    if len(gains) < 2:
+        return f"{gains[0]:+.1f}" if gains else "-"
+    error = stats.sem(gains)
+    half = stats.t.ppf(0.975, len(gains) - 1) * error
+    return f"{statistics.mean(gains):+.1f} ± {half:.1f}"
 
 
 def draw(groups, output):
-    """Draw the accuracies, and what was learned after each epoch."""
+    """Draw the accuracies, and the labels learned after each epoch."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -148,9 +145,9 @@ def draw(groups, output):
         for name, style in (("right", "-"), ("wrong", "--")):
             label = f"{variant}, {name} labels"
             for record in group:
-                shares = record[f"{name}_labels_learned"]
-                epochs = range(1, len(shares) + 1)
-                right.plot(epochs, shares, style, color=color, label=label)
+                learned = record[f"{name}_labels_learned"]
+                epochs = range(1, len(learned) + 1)
+                right.plot(epochs, learned, style, color=color, label=label)
                 label = None
     left.set_yticks(range(len(groups)), list(groups))
     left.invert_yaxis()
@@ -166,7 +163,7 @@ def draw(groups, output):
 
 
 def main(given=None):
-    """Train what is missing, one seed after another, then report."""
+    """Run experiments without a record, seed by seed, then report."""
     options = frontier.parser(__doc__, "wrong_labels")
     options.add_argument("--arms", default="*", help="a pattern of names")
     options.add_argument("--radii", action="store_true", help="choose a radius")

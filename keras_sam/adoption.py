@@ -1,8 +1,8 @@
-"""How a model that Keras makes becomes a `SAMModel`, and stays one.
+"""Classes of `SAMModel`s that are functional or made from an existing model.
 
-Python has one class for an object. A functional model that is a `SAMModel`,
-and a `SAMModel` made of a model that exists, have a class of their own, which
-inherits from both. It lives as long as the model.
+An object has one class in Python. A functional `SAMModel`, and a `SAMModel`
+made from an existing model, each have a class that inherits from both and that
+no other model has. It is freed with the model.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ _FUNCTIONAL_ARGUMENTS = ("inputs", "outputs", "name", "trainable", "dtype")
 
 
 def check_functional_arguments(arguments: dict[str, Any]) -> None:
-    """Check that Keras would drop none, a misspelled radius for example.
+    """Check for unknown arguments, such as misspelled ones: Keras drops them.
 
     Raises:
-        TypeError: If there is no such argument.
+        TypeError: If an argument is unknown.
     """
     for name, value in arguments.items():
         if name not in _FUNCTIONAL_ARGUMENTS:
@@ -38,11 +38,11 @@ def check_functional_arguments(arguments: dict[str, Any]) -> None:
 
 
 def check_adoptable(model: Any) -> None:
-    """Check that `from_model` can take a model.
+    """Check the argument of `from_model`.
 
     Raises:
         TypeError: If it is not a `keras.Model`.
-        ValueError: If it has a train step of its own, or is a `SAMModel`.
+        ValueError: If it has a custom train step, or is a `SAMModel`.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -56,7 +56,7 @@ def check_adoptable(model: Any) -> None:
     if type(model).train_step is not keras.Model.train_step:
         raise ValueError(
             "`model` must not have a `train_step` of its own, because "
-            "`SAMModel` replaces it. Move what is special about it to "
+            "`SAMModel` replaces it. Move its additional computations to "
             "`compute_loss`, or make the class a subclass of `SAMModel` whose "
             "`train_step` calls `super().train_step`, on other data for "
             "example. For a step that does something else, there is "
@@ -66,14 +66,15 @@ def check_adoptable(model: Any) -> None:
 
 
 def view(model: keras.Model, cls: type[keras.Model]) -> Any:
-    """Return the same model, attributes and all, as an instance of `cls`."""
+    """Return a second object with the model's attributes and class `cls`."""
+    # The objects share one `__dict__`, and so all attributes.
     other = object.__new__(cls)
     object.__setattr__(other, "__dict__", model.__dict__)
     return other
 
 
 def original_class(cls: Any) -> Any:
-    """Return the class that the user wrote, given that of a model."""
+    """Return the class in the user's code, given the class of a model."""
     return cls if cls._original is None else cls._original
 
 
@@ -84,14 +85,14 @@ def functional(model: keras.Model) -> keras.Model:
     """
     if not (isinstance(model, keras.Sequential) and model.built):
         return model
-    # A list of one input would want a list of one array in each call.
+    # A list of one input would require a list of one array in each call.
     [inputs], outputs = model.inputs, model.outputs
     outputs = outputs[0] if len(outputs) == 1 else outputs
     return keras.Model(inputs, outputs, name=model.name)
 
 
 def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
-    """Return an existing model as a `cls` with settings of its own."""
+    """Return an existing model as a `cls` with its own settings."""
     base = plain_class = type(model)
     if plain_class is keras.Sequential:
         base = _acts_for(model, plain_class)
@@ -105,10 +106,10 @@ def adopt(cls: type[Any], model: keras.Model, settings: Settings) -> Any:
 
 
 def _acts_for(model: Any, cls: type[keras.Model]) -> type[keras.Model]:
-    """Return a class of what `model` does as a `cls`, without being one.
+    """Return a class that delegates to `model` and is no subclass of `cls`.
 
-    `keras.models.clone_model` makes a plain `Sequential` of each instance of
-    that class, which takes plain steps and says nothing.
+    `keras.models.clone_model` would silently clone an instance of `Sequential`
+    as a plain `Sequential`, which takes plain steps.
     """
 
     def read(name: str) -> property:
@@ -131,14 +132,14 @@ def combine(
 ) -> None:
     """Make a `SAMModel` an instance of `base`, too.
 
-    Files name the class that the user wrote, and its `from_config` combines
-    the two classes again.
+    Files contain the name of the class in the user's code, whose `from_config`
+    combines the two classes again.
 
     Args:
-        model: The `SAMModel`. Its class becomes one that no other model has.
-        base: `Functional`, or the class of the model that was adopted.
+        model: The `SAMModel`. Gets a class that no other model has.
+        base: `Functional`, or the class of the adopted model.
         settings: The settings of clones.
-        plain_class: The class that `from_config` makes and then adopts;
+        plain_class: The class that `from_config` creates and then adopts;
             `None` if it calls the constructor.
     """
     original = original_class(type(model))
@@ -159,9 +160,9 @@ def combine(
 
 
 def _saving(plain_class: type[keras.Model]) -> dict[str, Any]:
-    """Return methods that save in formats which Keras does not know.
+    """Return methods that save in formats of other libraries.
 
-    These files hold the plain model, since what reads them expects its class.
+    These files contain the plain model, whose class their readers expect.
     """
 
     def of_plain_view(name: str) -> Any:
@@ -181,10 +182,10 @@ def _saving(plain_class: type[keras.Model]) -> dict[str, Any]:
 def _cloning(original: type[Any], settings: Settings) -> dict[str, Any]:
     """Return attributes with which `clone_model` keeps class and settings.
 
-    It calls the class of a functional model with inputs and outputs alone, and
-    only if the constructor seems to take these; otherwise the clone is a plain
-    `Functional`. A constructor that takes something else is passed over here,
-    too: the clone is of the first base class that has none.
+    Keras calls the class of a functional model with inputs and outputs alone,
+    and only if the constructor seems to accept them; otherwise the clone is a
+    plain `Functional`. A constructor with other arguments is skipped here too:
+    the clone is of the first base class without one.
     """
     constructor: Any = next(
         cls

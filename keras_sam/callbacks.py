@@ -1,4 +1,4 @@
-"""Callbacks for `fit`: sharpness in the logs, snapshots of the weights."""
+"""Callbacks for `fit`: averages, sharpness in the logs, snapshots."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -11,61 +11,59 @@ from keras import ops
 
 from keras_sam import sharpness
 from keras_sam import validation
+from keras_sam.averaged_weights import AveragedWeights
 from keras_sam.sharpness import Objective
+
+__all__ = [
+    "AveragedWeights",
+    "SharpnessMonitor",
+    "TrajectoryRecorder",
+]
 
 Measure = Callable[[Objective], float]
 
 
-def _top_eigenvalue(objective: Objective) -> float:
-    result = sharpness.hessian_eigenvalues(objective, k=1, verbose=0)
-    return float(result.eigenvalues[0])
-
-
-def _trace(objective: Objective) -> float:
-    return sharpness.hessian_trace(objective, verbose=0).trace
-
-
-def _worst_case(objective: Objective) -> float:
-    return sharpness.worst_case_sharpness(objective, verbose=0).sharpness
-
-
-def _average(objective: Objective) -> float:
-    return sharpness.average_sharpness(objective, verbose=0).sharpness
-
-
 MEASURES: dict[str, Measure] = {
-    "top_eigenvalue": _top_eigenvalue,
-    "trace": _trace,
-    "worst_case_sharpness": _worst_case,
-    "average_sharpness": _average,
+    "top_eigenvalue": lambda objective: sharpness.hessian_eigenvalues(
+        objective, k=1, verbose=0
+    ).eigenvalues[0],
+    "trace": lambda objective: (
+        sharpness.hessian_trace(objective, verbose=0).trace
+    ),
+    "worst_case_sharpness": lambda objective: (
+        sharpness.worst_case_sharpness(objective, verbose=0).sharpness
+    ),
+    "average_sharpness": lambda objective: (
+        sharpness.average_sharpness(objective, verbose=0).sharpness
+    ),
 }
 
 
 class SharpnessMonitor(keras.callbacks.Callback):
-    """Measures sharpness during training and puts it into `logs`.
+    """Measures sharpness during training and adds it to `logs`.
 
-    Keras hands the logs from callback to callback: list this one before
-    `CSVLogger`, `TensorBoard`, `EarlyStopping` and others that are to see what
-    it adds. The history that `fit` returns has it in any case.
+    Keras passes the logs from callback to callback: list this one before
+    `CSVLogger`, `TensorBoard`, `EarlyStopping` and others that read the values.
+    The history that `fit` returns has them in any case.
 
     The logs of an epoch without a measurement have `nan`, so that a file has a
-    column for it. With `every_steps` the logs of a measured step have the
-    value, and those of the epoch the last value of that epoch.
+    column from the start. With `every_steps`, the logs of a measured step have
+    the value, and those of the epoch the last value in the epoch.
 
     The data are fixed, and the measure is compiled once for all of training.
-    Weights, statistics, seeds and optimizer stay as they are.
+    Weights, statistics, seeds and optimizer are not changed.
 
     Args:
         x: Inputs, or batches; see `keras_sam.sharpness.Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        measures: Names of measures with their default arguments, out of
-            `"top_eigenvalue"`, `"trace"`, `"worst_case_sharpness"` and
+        measures: Names of measures with their default arguments:
+            `"top_eigenvalue"`, `"trace"`, `"worst_case_sharpness"`,
             `"average_sharpness"`; or a dictionary from names in the logs to
             functions that take an `Objective` and return a number.
-        every_epochs: Measure at the end of every so many epochs, the first
-            one included.
-        every_steps: Measure after every so many training steps instead.
+        every_epochs: Measure at the end of every `every_epochs`-th epoch,
+            starting with the first.
+        every_steps: Measure after every `every_steps`-th training step instead.
         **options: Those of `Objective`: `variables`, `training`, `loss`,
             `batch_size`.
 
@@ -117,8 +115,10 @@ class SharpnessMonitor(keras.callbacks.Callback):
             logs.update(self._last)
 
     def measure(self) -> dict[str, float]:
-        """Return the value of each measure for the weights as they are."""
+        """Return the value of each measure at the present weights."""
         model = self.model
+        # Made at the first measurement, when the model is built and compiled;
+        # later ones read the new weights, without another compilation.
         if self._objective is None:
             self._objective = Objective(model, *self._data, **self._options)
         else:
@@ -130,14 +130,14 @@ class SharpnessMonitor(keras.callbacks.Callback):
 
 
 class TrajectoryRecorder(keras.callbacks.Callback):
-    """Keeps snapshots of the trainable weights for `loss_surface`.
+    """Stores snapshots of the trainable weights for `loss_surface`.
 
-    The first one is taken before training, the last one after it. Each takes
-    as much memory as the weights.
+    The first is taken before training, the last after it. Each needs as much
+    memory as the weights.
 
     Args:
-        every_epochs: Take one at the end of every so many epochs.
-        every_steps: Take one after every so many training steps instead.
+        every_epochs: Take one at the end of every `every_epochs`-th epoch.
+        every_steps: Take one after every `every_steps`-th step instead.
 
     Raises:
         ValueError: If an argument is not an integer above 0.
@@ -157,14 +157,14 @@ class TrajectoryRecorder(keras.callbacks.Callback):
 
     @property
     def trajectory(self) -> sharpness.Trajectory:
-        """What was recorded so far.
+        """The snapshots so far.
 
         Raises:
-            ValueError: If nothing was.
+            ValueError: If there are none.
         """
         if not self._points:
             raise ValueError(
-                "Nothing was recorded: hand the callback to `fit` first. "
+                "Nothing was recorded: pass the callback to `fit` first. "
                 "Received: 0 snapshots"
             )
         return sharpness.Trajectory(

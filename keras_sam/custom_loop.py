@@ -1,4 +1,4 @@
-"""Sharpness-aware gradients for a training loop of one's own."""
+"""Sharpness-aware gradients for custom training loops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,15 +22,15 @@ from keras_sam.types import Vector
 
 
 class SharpnessAwareGradients(NamedTuple):
-    """What `sharpness_aware_gradients` returns.
+    """The result of `sharpness_aware_gradients`.
 
     Attributes:
-        gradients: One for each variable, to be given to an optimizer; `None`
-            where the loss does not depend on the variable, zeros on JAX.
+        gradients: One for each variable, for an optimizer; `None` if the loss
+            does not depend on the variable, zeros on JAX.
         loss: Scalar, the loss at w.
-        rise: Scalar, how much higher the loss is at w + e.
-        auxiliary: What else the loss function returned, from the pass at w.
-        state: What the method stores, for the next call.
+        rise: Scalar, L(w + e) - L(w).
+        auxiliary: The second result of the loss function, in the pass at w.
+        state: The method's state, for the next call.
     """
 
     gradients: Vector
@@ -50,27 +50,26 @@ def sharpness_aware_gradients(
 ) -> SharpnessAwareGradients:
     """Compute the gradients of one sharpness-aware step.
 
-    The engine of `SAMModel` for what `fit` does not cover: adversarial
-    networks, several optimizers, contrastive losses. It works in eager
-    execution, in a compiled function, and in a replica.
+    The engine of `SAMModel` for training that `fit` does not cover, such as
+    adversarial networks, several optimizers or contrastive losses. It works in
+    eager execution, in a compiled function, and in a replica.
 
     `loss_fn` is called twice. In the second call the variables read as
-    perturbed; they are never written. What layers write to other variables,
-    batch normalization statistics and seeds, is kept from the first call and
-    thrown away from the second, which draws the same random numbers.
+    perturbed; they are never written. Writes of layers to other variables
+    (batch normalization statistics, seeds) are kept from the first call and
+    discarded from the second, which draws the same random numbers.
 
     Args:
         loss_fn: Callable without arguments. Returns a scalar, or a tuple of a
             scalar and anything else. Should call layers with `training=True`.
-        variables: The trainable `keras.Variable`s that are perturbed and
-            differentiated by.
-        method: A `keras_sam.methods.Method` or its name; one that decides
-            between steps, or corrects weights past the optimizer, needs `fit`.
+        variables: The trainable `keras.Variable`s to perturb and to
+            differentiate by.
+        method: A `keras_sam.methods.Method` or its name. A method with plain
+            steps, or with corrections past the optimizer, needs `fit`.
             Defaults to `"sam"`.
         rho: Finite number >= 0, or a scalar tensor. Defaults to the method's
-            own default.
-        state: What the previous call returned as `state`; `None` at the first
-            step.
+            default.
+        state: The `state` of the previous result; `None` at the first step.
 
     Returns:
         `SharpnessAwareGradients`.
@@ -125,10 +124,10 @@ def sharpness_aware_gradients(
 
 
 class _FunctionLoss:
-    """The loss of a function of the user's own; stands in for `TrainingLoss`.
+    """The loss of a user's function, with the interface of `TrainingLoss`.
 
-    Its state are the variables that the function writes, whichever they are;
-    in place of logs there is what else the function returned.
+    All variables that the function writes are unlisted state; the logs are the
+    second result of the function, and these variables with their values.
     """
 
     def __init__(
@@ -144,17 +143,13 @@ class _FunctionLoss:
         state: list[Tensor],
         wanted: list[int],
         loss_scale: Tensor | None,
-        leading: Batch | None = None,
     ) -> Pass:
         """Return a pass; see `run_pass`."""
-        del batch, leading
+        del batch
 
         def function() -> tuple[Tensor, Any]:
             result = self._loss_fn()
-            loss, auxiliary = (
-                result if isinstance(result, tuple) else (result, None)
-            )
-            return loss, (auxiliary, None)
+            return result if isinstance(result, tuple) else (result, None)
 
         return run_pass(
             function, self.variables, weights, [], state, wanted, loss_scale
@@ -163,10 +158,10 @@ class _FunctionLoss:
     def update_metrics(
         self, clean: Pass, batch: Batch
     ) -> tuple[dict[str, Any], list[Tensor]]:
-        """Return what the function returned and wrote."""
+        """Return the second result of the function, and its writes."""
         del batch
         auxiliary = {
-            "auxiliary": clean.auxiliary[0],
+            "auxiliary": clean.auxiliary,
             "written": clean.unlisted,
         }
         return auxiliary, []

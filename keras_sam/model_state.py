@@ -1,4 +1,4 @@
-"""What a `SAMModel` holds besides what `keras.Model` holds."""
+"""The attributes and saved state of a `SAMModel` beyond `keras.Model`."""
 
 import warnings
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from keras_sam.settings import Settings
 
 
 class SAMState:
-    """Settings, the metric behind `sharpness`, and what the method stores.
+    """Settings, the metric `sharpness`, and the method's state.
 
     Keras tracks metrics and variables that are attributes of a model. These
-    are kept apart, so that `evaluate`, `get_weights` and weights files are
+    are not tracked, so that `evaluate`, `get_weights` and weights files are
     those of the plain model.
 
     Args:
@@ -26,14 +26,15 @@ class SAMState:
         method_state: The variables of the method; empty until `build`.
         functions: The functions that run a step, by name, each with the
             configuration of `compile` that it was made for.
-        selected_for: The ids of the weights that `selection` was found for.
-        selection: What `roles.of_sam_model` returns.
-        built_for: Where a step builds the model, on TensorFlow and PyTorch, the
+        selected_for: The ids of the weights that `selection` is valid for.
+        selection: The result of `roles.of_sam_model`.
+        built_for: On TensorFlow and PyTorch, where a step builds the model, the
             `compile` that it was last built for.
         is_weightless: On PyTorch, whether nothing was trainable then.
-        is_step_reached: Whether the last step was that of `SAMModel`, and not
-            all of it one of the user's own.
-        is_step_probed: Whether a step is only to say that it is reached.
+        draws_unseeded: On PyTorch, whether a layer had no seed then.
+        is_step_reached: Whether the last step called that of `SAMModel`, and
+            was not only a custom one.
+        is_step_probed: Whether a step should only report that it is reached.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,6 +46,7 @@ class SAMState:
         self.selection: Any = None
         self.built_for: Any = None
         self.is_weightless = False
+        self.draws_unseeded = False
         self.is_step_reached = False
         self.is_step_probed = False
         self._method_state_for: list[int] | None = None
@@ -53,7 +55,7 @@ class SAMState:
         """Create the method's variables, again if the weights have changed.
 
         Args:
-            weights: The variables that the method sees.
+            weights: The variables that the method is given.
         """
         if self.is_built_for(weights):
             return
@@ -66,7 +68,7 @@ class SAMState:
         }
 
     def start_anew(self, weights: list[keras.Variable]) -> None:
-        """Give the method's variables their first values.
+        """Reset the method's variables to their first values.
 
         Args:
             weights: The variables that they were built for.
@@ -92,10 +94,10 @@ class SAMState:
 def _variable(
     name: str, value: Any, weight: keras.Variable | None = None
 ) -> keras.Variable:
-    """Return a variable, laid out over devices as a weight is.
+    """Return a variable with the device layout of a weight.
 
-    As the optimizer's, it is named after its weight: a state tree has no two
-    variables of one path.
+    Like those of an optimizer, it is named after its weight: paths must be
+    unique in a state tree.
     """
     value = keras.ops.convert_to_numpy(value)
     layout = None
@@ -115,58 +117,55 @@ def _variable(
 
 
 class SavedState(KerasSaveable):
-    """What files of a `SAMModel` hold besides what Keras writes.
+    """The state in files of a `SAMModel` that Keras does not write.
 
-    That is the state of random seeds and of the method: with it, a loaded
-    model goes on as if it had never been saved. A plain model passes over this
-    part of a file, and a `SAMModel` takes a file without it as it is.
+    With the state of random seeds and of the method, training of a loaded model
+    resumes exactly. A plain model ignores this part of a file, and a `SAMModel`
+    also loads a file without it.
 
     Args:
         model: The `SAMModel`.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        # Keras looks for more to save in every attribute: not in a function.
+        # Keras searches attributes for objects to save, but not functions.
         self._model: Callable[[], Any] = lambda: model
 
     def save_own_variables(self, store: Any) -> None:
         """Write the variables to a store of a file."""
-        for name, variable in self._variables():
+        for name, variable in [*self._seeds(), *self._method_state()]:
             store[name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Read what `save_own_variables` wrote, if it is there.
+        """Read the values that `save_own_variables` wrote, if there are any.
 
-        Warns if the file has something of what the method stores, but not all
-        of it, or what cannot be used. The method then starts anew.
+        Warns if the method's state in the file is incomplete or cannot be used.
+        The method then starts anew.
         """
         model = self._model()
         if model.built:
             model.build_method_state()
-        # All is read before anything is written.
-        found = {name: np.asarray(store[name]) for name in store.keys()}
+        # Everything is read before anything is written.
+        values = {name: np.asarray(store[name]) for name in store.keys()}
         for name, variable in self._seeds():
-            if name in found and found[name].shape == tuple(variable.shape):
-                variable.assign(found[name])
+            if name in values and values[name].shape == tuple(variable.shape):
+                variable.assign(values[name])
         own = self._method_state()
         if not own or not any(
-            name.startswith(self._prefix()) for name in found
+            name.startswith(self._prefix()) for name in values
         ):
             return
-        fault = _fault(own, found)
+        fault = _fault(own, values)
         if fault is None:
             for name, variable in own:
-                variable.assign(found[name])
+                variable.assign(values[name])
             return
         model.build_method_state(anew=True)
         warnings.warn(
-            f"What {model.sam.method!r} stores starts anew, since that of the "
-            f"file is {fault}.",
+            f"The state of {model.sam.method!r} starts anew, because that of "
+            f"the file is {fault}.",
             stacklevel=2,
         )
-
-    def _variables(self) -> list[tuple[str, keras.Variable]]:
-        return [*self._seeds(), *self._method_state()]
 
     def _seeds(self) -> list[tuple[str, keras.Variable]]:
         model = self._model()
@@ -182,23 +181,24 @@ class SavedState(KerasSaveable):
         return f"{type(self._model().sam.method).__name__}_"
 
     def _obj_type(self) -> str:
-        return "Loss"  # The kind whose attributes Keras skips least of.
+        # Of the types that Keras knows, it saves the most attributes of this.
+        return "Loss"
 
 
 def start(model: Any, settings: Settings) -> None:
-    """Give a `SAMModel` its settings and a state that has seen no step."""
+    """Give a `SAMModel` its settings and the state before the first step."""
     model._sam = SAMState(settings)
     model._sam_saved = SavedState(model)
 
 
 def _fault(
-    own: list[tuple[str, keras.Variable]], found: dict[str, Any]
+    own: list[tuple[str, keras.Variable]], values: dict[str, Any]
 ) -> str | None:
-    """Return why a method cannot go on from a file, `None` if it can."""
-    if [name for name, _ in own if name not in found]:
+    """Return why a method cannot resume from saved values, if it cannot."""
+    if any(name not in values for name, _ in own):
         return "not complete"
-    if any(found[name].shape != tuple(v.shape) for name, v in own):
+    if any(values[name].shape != tuple(v.shape) for name, v in own):
         return "of other shapes"
-    if not all(np.isfinite(found[name]).all() for name, _ in own):
+    if not all(np.isfinite(values[name]).all() for name, _ in own):
         return "not finite"
     return None

@@ -1,7 +1,8 @@
-"""Pictures: each function takes a result and an axis and returns the axis.
+"""Plots: each function takes a result and an axis, and returns the axis.
 
-A result is any object with the attributes that are drawn: this module knows
-none of the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`.
+A result is any object with the attributes that are drawn: this module does not
+import the classes of `keras_sam.sharpness` and `keras_sam.suggest_rho`. Without
+an axis, matplotlib makes one; if it is not installed, `ImportError` is raised.
 """
 
 from collections.abc import Sequence
@@ -12,17 +13,14 @@ ORANGE = "#d1661a"
 
 
 def rho_ladder(result: Any, axis: Any = None) -> Any:
-    """Draw how the loss rises with the radius, and the suggestion.
+    """Draw the rise of the loss over the radius, and the suggestion.
 
     Args:
-        result: What `suggest_rho` returned.
+        result: A result of `suggest_rho`.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     rises = [100 * rise for rise in result.rises]
@@ -49,22 +47,19 @@ def hessian_eigenvalues(result: Any, axis: Any = None) -> Any:
     """Draw eigenvalues, with their residuals as error bars.
 
     Args:
-        result: What `keras_sam.sharpness.hessian_eigenvalues` returned.
+        result: A result of `keras_sam.sharpness.hessian_eigenvalues`.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
-    places = range(1, len(result.eigenvalues) + 1)
+    ranks = range(1, len(result.eigenvalues) + 1)
     axis.errorbar(
-        places, result.eigenvalues, result.residuals, fmt="o", color=BLUE
+        ranks, result.eigenvalues, result.residuals, fmt="o", color=BLUE
     )
     axis.axhline(0, color="gray", linewidth=0.8)
-    axis.set_xticks(places)
+    axis.set_xticks(ranks)
     axis.set_xlabel("number")
     axis.set_ylabel("eigenvalue")
     axis.set_title(_matrix(result))
@@ -75,14 +70,11 @@ def hessian_trace(result: Any, axis: Any = None) -> Any:
     """Draw a trace with its standard error.
 
     Args:
-        result: What `keras_sam.sharpness.hessian_trace` returned.
+        result: A result of `keras_sam.sharpness.hessian_trace`.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     axis.errorbar(
@@ -98,18 +90,16 @@ def spectral_density(result: Any, axis: Any = None) -> Any:
     """Draw a density on a logarithmic scale, with its standard error.
 
     Args:
-        result: What `keras_sam.sharpness.spectral_density` returned.
+        result: A result of `keras_sam.sharpness.spectral_density`.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     density, error = result.density, result.standard_error
-    # Below a thousandth of one smoothed eigenvalue there is none.
+    # One eigenvalue has a peak of 0.4 / (num_weights * width); a thousandth of
+    # that is the floor of the logarithmic scale.
     least = 1e-3 / (result.num_weights * result.width)
     axis.fill_between(
         result.grid,
@@ -131,15 +121,12 @@ def worst_case_sharpness(results: Any, axis: Any = None) -> Any:
     """Draw the rise of the loss over the radius.
 
     Args:
-        results: What `keras_sam.sharpness.worst_case_sharpness` returned, or
-            several of them, for several radii.
+        results: A result of `keras_sam.sharpness.worst_case_sharpness`, or a
+            list of results for several radii.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -158,15 +145,12 @@ def average_sharpness(results: Any, axis: Any = None) -> Any:
     """Draw the mean rise of the loss over the radius, with standard errors.
 
     Args:
-        results: What `keras_sam.sharpness.average_sharpness` returned, or
-            several of them, for several radii.
+        results: A result of `keras_sam.sharpness.average_sharpness`, or a list
+            of results for several radii.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -187,14 +171,11 @@ def loss_line(result: Any, axis: Any = None) -> Any:
     """Draw the loss along a line.
 
     Args:
-        result: What `keras_sam.sharpness.loss_line` returned.
+        result: A result of `keras_sam.sharpness.loss_line`.
         axis: A matplotlib `Axes`; a new one by default.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     axis.plot(result.positions, result.losses, color=BLUE)
@@ -208,16 +189,13 @@ def loss_surface(result: Any, axis: Any = None, levels: Any = None) -> Any:
     """Draw the loss on a plane as contours, and the trajectory on it.
 
     Args:
-        result: What `keras_sam.sharpness.loss_surface` returned.
+        result: A result of `keras_sam.sharpness.loss_surface`.
         axis: A matplotlib `Axes`; a new one by default.
-        levels: Increasing losses to draw contours at. The same for two
-            surfaces puts them on one scale. By default 20, equally spaced.
+        levels: Increasing losses of the contours; the same levels give several
+            surfaces one scale. By default 20, equally spaced.
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     axis = _axis(axis)
     drawn = axis.contourf(
@@ -246,9 +224,6 @@ def draw(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     return result.plot(axis)
 

@@ -1,4 +1,4 @@
-"""`SAMModel`: what the user sees."""
+"""`SAMModel`, the main class of the package."""
 
 import copy
 import inspect
@@ -40,28 +40,27 @@ _FIT_AFTER_BATCH_SIZE = (
     "validation_freq",
 )
 """Keras' arguments of `fit`, in its order. They are not read from `keras.Model`
-because tools that log trainings put functions of their own in its place."""
+because tools for logging replace its functions."""
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class SAMModel(Trainer):
-    """A `keras.Model` that trains for a low loss in a whole neighbourhood.
+    """A `keras.Model` that trains for a low loss in a neighbourhood of weights.
 
-    Each step of `fit` computes the gradient `g` at the weights `w`, climbs to
-    `w + e` (for SAM `e = rho * g / ||g||`), computes the gradient there on the
-    same batch, and lets the optimizer apply that one at `w`. The weights are
-    never moved for it: the second pass runs on perturbed tensors.
+    Each step of `fit` computes the gradient `g` at the weights `w`, perturbs
+    them to `w + e` (for SAM `e = rho * g / ||g||`), computes the gradient there
+    on the same batch, and lets the optimizer apply the latter at `w`. The
+    variables are never assigned for it: the second pass reads perturbed values.
 
-    There are three ways to make one, as with `keras.Model`: from inputs and
-    outputs, by subclassing, and, for a model that exists, with `from_model`.
-    Everything else is as ever: `compile`, `fit`, callbacks, saving. The logs
-    of `fit` have one entry more, `sharpness`: the mean of `L(w + e) - L(w)`
-    over the batches on which the weights were perturbed. If it stays at 0, no
-    sharpness-aware step took place.
+    A `SAMModel` is made like a `keras.Model`, from inputs and outputs or by
+    subclassing, or from an existing model with `from_model`. `compile`, `fit`,
+    callbacks and saving are those of Keras. The logs of `fit` have an
+    additional entry `sharpness`, the mean of `L(w + e) - L(w)` over the batches
+    with perturbed weights. If it stays at 0, there was no sharpness-aware step.
 
     A step costs two gradients instead of one, and one or two copies of the
-    weights. Batch normalization statistics, seeds, the loss and the metrics
-    are those of the first pass; the second draws the same dropout masks.
+    weights. Batch normalization statistics, seeds, loss and metrics are those
+    of the first pass; the second draws the same dropout masks.
 
     Args:
         *args: As for `keras.Model`: inputs and outputs, or nothing.
@@ -69,37 +68,39 @@ class SAMModel(Trainer):
             Defaults to `"sam"`.
         rho: The radius of the neighbourhood: a finite number >= 0, or a
             `keras.optimizers.schedules.LearningRateSchedule`, called with the
-            optimizer's iteration. A step whose radius is 0 has no second pass
-            and costs what a plain step costs. Defaults to the method's own
-            default, 0.05 for SAM and 0.5 for ASAM.
-        perturb: Which trainable variables are perturbed: `"all"`,
+            optimizer's iteration. A step with radius 0 has no second pass and
+            the cost of a plain step. Defaults to the default of the method,
+            0.05 for SAM and 0.5 for ASAM.
+        perturb: The trainable variables to perturb: `"all"`,
             `"no_norm_no_bias"`, `"norm_only"`, or a callable that takes a
             variable and returns a boolean. The norm is taken over these alone.
-            Normalization layers and biases are known by name; where there is
-            none, as in a `JaxLayer` with a list of parameters, biases are
+            Normalization layers and biases are recognized by name; without
+            names, as in a `JaxLayer` with a list of parameters, biases are
             guessed from their shape, which `verify` shows. Defaults to
             `"all"`, as in the paper.
         perturbation: Under data parallelism, `"replica"`: each replica
-            perturbs from its own shard, as in the paper; or `"global"`: one
+            perturbs from its own shard, as in the paper; `"global"`: one
             perturbation from the averaged gradient; or an integer k: one for
-            each group of k replicas. The same on a single device. Defaults to
-            `"replica"`.
-        num_microbatches: Integer >= 1. Splits the batch into so many parts,
+            each group of k replicas. All are the same on a single device.
+            Defaults to `"replica"`.
+        num_microbatches: Integer >= 1. Splits the batch into this many parts,
             perturbs for each from its own gradient, and averages: m-sharpness
             (section 4.1 of the paper) on one device. Each part is a batch of
-            its own and counts with its share of the examples, as it would on
-            a replica: so with the reduction `"sum"` the loss is the mean of
-            the sums over the parts. Parts differ by at most one example; a
-            batch with fewer examples is split into single examples. Defaults
+            its own and counts with its share of the examples, as on a replica:
+            with the reduction `"sum"` the loss is the mean of the sums over
+            the parts. The sizes of parts differ by at most one; a batch with
+            fewer examples than parts is split into single examples. Defaults
             to 1.
         ascent_fraction: Number in (0, 1]. The perturbation is computed from
             this leading fraction of the (micro-)batch; the second pass always
             uses all of it. State, loss and metrics are then those of the
-            leading examples. Defaults to 1.
+            leading examples, and so are both losses that `sharpness` compares;
+            batch normalization, however, is over the examples of each pass.
+            Defaults to 1.
         **kwargs: As for `keras.Model`.
 
     Raises:
-        TypeError: If there is no such argument.
+        TypeError: If an argument is unknown.
         ValueError: If an argument is outside its range.
 
     Example:
@@ -125,7 +126,7 @@ class SAMModel(Trainer):
     _given: frozenset[str] = frozenset()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
-        """Keep what the outermost constructor is given by name."""
+        """Store the names of the arguments of the outermost constructor."""
         model = super().__new__(cls, *args, **kwargs)
         names = inspect.getfullargspec(cls.__init__).args[1:]
         given = {*kwargs, *names[: len(args)]}
@@ -151,8 +152,8 @@ class SAMModel(Trainer):
             num_microbatches=num_microbatches,
             ascent_fraction=ascent_fraction,
         )
-        # Keras would put `Functional` between this class and `keras.Model`,
-        # for all instances of it. Only this one is to become functional.
+        # Keras would insert `Functional` between this class and `keras.Model`
+        # for all instances, but only this one is functional.
         if backend.functional_init_arguments(args, kwargs):
             adoption.check_functional_arguments(kwargs)
             adoption.combine(self, backend.Functional, settings)
@@ -165,14 +166,13 @@ class SAMModel(Trainer):
     ) -> "Self":
         """Return a `SAMModel` that trains an existing model in place.
 
-        The result is the same model, layers and weights seen as a `SAMModel`:
-        whatever one trains or compiles, the other has too. `fit` of the model
-        itself takes plain steps, that of the result sharpness-aware ones, in
+        The result is a view of the model with the same layers, weights and
+        compilation: changes of one apply to the other. `fit` of the model
+        itself takes plain steps, `fit` of the result sharpness-aware ones, in
         any order. Another `SAMModel` of the same model has its own settings.
-        `model.save()` still writes a plain Keras file, which loads where
-        keras_sam is not installed. A built `Sequential` model is taken as the
-        functional model of its layers; the two share weights but not what
-        `compile` sets.
+        `model.save()` still writes a plain Keras file, which loads without
+        keras_sam. A built `Sequential` model is replaced by the functional
+        model of its layers, which shares the weights but not the compilation.
 
         Args:
             model: A `keras.Model`: functional, sequential or subclassed.
@@ -183,8 +183,8 @@ class SAMModel(Trainer):
 
         Raises:
             TypeError: If `model` is not a `keras.Model`.
-            ValueError: If `model` has a `train_step` of its own, which would
-                not take part, or is a `SAMModel`.
+            ValueError: If `model` has a custom `train_step`, which would be
+                ignored, or is a `SAMModel`.
         """
         adoption.check_adoptable(model)
         model = adoption.functional(model)
@@ -202,10 +202,10 @@ class SAMModel(Trainer):
         return super().variables + own
 
     def build_method_state(self, anew: bool = False) -> None:
-        """Create what the method stores; the model must be built.
+        """Create the method's state; the model must be built.
 
         Args:
-            anew: Boolean. Whether what is there starts anew. Defaults to
+            anew: Boolean. Whether existing state is reset. Defaults to
                 `False`.
         """
         weights = self.trainable_variables
@@ -220,7 +220,7 @@ class SAMModel(Trainer):
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Load weights as `keras.Model.load_weights` does, or none of them.
 
-        If the file cannot be read to its end, the model stays as it was.
+        If the file cannot be read to its end, the model is not changed.
 
         Args:
             filepath: The path of the file.
@@ -229,6 +229,7 @@ class SAMModel(Trainer):
         """
         if self.built:
             self.build_method_state()
+        # Copies: on PyTorch, the value of a variable is changed in place.
         before = [(v, copy.deepcopy(backend.read(v))) for v in self.variables]
         try:
             super().load_weights(filepath, *args, **kwargs)
@@ -269,7 +270,7 @@ class SAMModel(Trainer):
         *args: Any,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Train as `keras.Model.fit` does; `sharpness` is one more log.
+        """Train as `keras.Model.fit` does, with `sharpness` in the logs.
 
         Args:
             x: Input data, as for `keras.Model`.
@@ -312,8 +313,8 @@ class SAMModel(Trainer):
             y: Targets.
             sample_weight: Weights of the examples.
             class_weight: Weights of the classes.
-            return_dict: Boolean. Only a dictionary has `sharpness`; the
-                scalar or list is that of `keras.Model`.
+            return_dict: Boolean. Only a dictionary has `sharpness`; a scalar
+                or list is the same as for `keras.Model`.
 
         Returns:
             The loss, or loss and metrics as a list or a dictionary.
@@ -323,12 +324,12 @@ class SAMModel(Trainer):
         logs = super().train_on_batch(x=x, y=y, return_dict=True, **given)
         if return_dict:
             return logs
-        logs.pop(self._sam.tracker.name, None)  # Not in a step of one's own.
+        logs.pop(self._sam.tracker.name, None)  # Missing in custom steps.
         return backend.logs_as_list(self, logs)
 
     @backend.as_default
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes the same model from."""
+        """Return the configuration for `from_config`."""
         settings = self.sam.get_config()
         if self._plain_class is not None:
             plain = adoption.view(self, self._plain_class)
@@ -338,14 +339,17 @@ class SAMModel(Trainer):
         model = self
         original = adoption.original_class(type(self))
         if not backend.has_functional_constructor(original):
-            # The constructor may choose what it is not given, and takes the
-            # arguments that Keras finds for the class that has it.
+            # The constructor has its own defaults: only settings that it was
+            # given are stored, beside the arguments that Keras finds for it.
             settings = {k: v for k, v in settings.items() if k in self._given}
             model = adoption.view(self, original)
         return {**super(SAMModel, model).get_config(), **settings}
 
     def __reduce__(self) -> Any:
-        """Return what `pickle` needs, without this class, which has no name."""
+        """Return a function and arguments for `pickle`.
+
+        The class of the model cannot be imported by name.
+        """
         load, arguments = super().__reduce__()
         classes = adoption.original_class(type(self)), self._plain_class
         return _unpickled, (load.__name__, classes, *arguments)
@@ -361,7 +365,8 @@ class SAMModel(Trainer):
             model = keras.saving.deserialize_keras_object(
                 config.pop("wrapped_model"), custom_objects=custom_objects
             )
-            # As what it was adopted: a `Sequential` is built by now.
+            # Not `from_model`, which replaces a built `Sequential`: this one
+            # was not built when it was adopted.
             return adoption.adopt(original, model, Settings(**config))
         return super(SAMModel, original).from_config(
             config, custom_objects=custom_objects
@@ -369,12 +374,12 @@ class SAMModel(Trainer):
 
 
 def _unpickled(load: str, classes: Any, *arguments: Any) -> keras.Model:
-    """Return a model out of a pickle.
+    """Return a model from a pickle.
 
     Args:
-        load: The method of `keras.Model` that reads it.
-        classes: Those that it is made of. To read them from the pickle, Python
-            has imported the modules that make them known to Keras.
-        *arguments: What Keras pickles.
+        load: The name of the method of `keras.Model` that reads it.
+        classes: The classes of the model. Reading them has imported the modules
+            that register them with Keras.
+        *arguments: The arguments of that method.
     """
     return getattr(keras.Model, load)(*arguments)

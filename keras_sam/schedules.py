@@ -1,8 +1,7 @@
-"""Schedules of rho, and one of the learning rate, that Keras lacks.
+"""Schedules of rho, and one of the learning rate, that are not in Keras.
 
-Each is a `keras.optimizers.schedules.LearningRateSchedule`, so any of them can
-be given to anything that takes one, and any schedule of Keras can be given as
-`rho`. A step whose rho is 0 has no second pass.
+Each is a `keras.optimizers.schedules.LearningRateSchedule`. Any schedule of
+Keras can be `rho`, too. A step whose rho is 0 has no second pass.
 """
 
 import contextvars
@@ -24,26 +23,23 @@ _optimizer: contextvars.ContextVar[Any] = contextvars.ContextVar(
 )
 """The optimizer of the step for which a schedule is called."""
 
-OR_ONE = ", or a `keras.optimizers.schedules.LearningRateSchedule`"
-"""What else a radius may be, for messages."""
-
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class Warmup(Schedule):
-    """Zero, then a linear rise over as many steps, then `rho`.
+    """Zero, then a linear rise over equally many steps, then `rho`.
 
-    With Adam and vision transformers a constant radius hurts while the
-    learning rate still warms up.
+    With Adam and vision transformers, a constant radius is harmful during the
+    warm-up of the learning rate.
 
     Args:
-        steps: Integer >= 1. The schedule is 0 for so many steps and reaches
-            `rho` after as many more.
+        steps: Integer >= 1. The schedule is 0 for `steps` steps and rises to
+            `rho` over another `steps` steps.
         rho: Number >= 0 or schedule.
     """
 
     def __init__(self, steps: int, rho: Any) -> None:
         self.steps = validation.integer("steps", steps)
-        self.rho = _checked(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         since = ops.cast(step, "float32") - self.steps
@@ -56,9 +52,7 @@ class Warmup(Schedule):
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class Periodic(Schedule):
-    """`rho` at every `period`-th step, 0 at the others.
-
-    The first step is one with `rho`.
+    """`rho` at every `period`-th step, starting with the first; else 0.
 
     Args:
         period: Integer >= 1.
@@ -67,7 +61,7 @@ class Periodic(Schedule):
 
     def __init__(self, period: int, rho: Any) -> None:
         self.period = validation.integer("period", period)
-        self.rho = _checked(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         is_due = ops.equal(ops.mod(step, self.period), 0)
@@ -80,11 +74,11 @@ class Periodic(Schedule):
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class LatePhase(Schedule):
-    """0 up to a step, `rho` from that step on.
+    """0 before a step, `rho` from that step on.
 
-    With `WarmupStableDecay` for the learning rate and `start` at the step at
-    which its decay begins, SAM takes the decay, where it decides which minimum
-    is found, and the stable phase costs what plain training costs:
+    With `WarmupStableDecay` for the learning rate and `start` at the first step
+    of its decay, the stable phase has the cost of plain training, and SAM is
+    used in the decay, which determines the minimum:
 
     ```python
     rate = WarmupStableDecay(0.1, steps, warmup_steps=500, decay_steps=3000)
@@ -101,7 +95,7 @@ class LatePhase(Schedule):
 
     def __init__(self, start: int, rho: Any) -> None:
         self.start = validation.integer("start", start, least=0)
-        self.rho = _checked(rho)
+        self.rho = number_or_schedule("rho", rho)
 
     def __call__(self, step: Tensor) -> Tensor:
         rho = ops.cast(_at(self.rho, step), "float32")
@@ -113,17 +107,17 @@ class LatePhase(Schedule):
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class WarmupStableDecay(Schedule):
-    """A learning rate that rises, stays, and falls, each linearly.
+    """A learning rate with linear warm-up, a constant phase and linear decay.
 
     `peak_rate * min(step / warmup_steps, 1, (total_steps - step) /
-    decay_steps)`, and `final_rate` in place of 0 at the end: it is 0 at step
-    0 of a warm-up, `peak_rate` from `warmup_steps` to `decay_start`, and
+    decay_steps)`, but decaying to `final_rate` instead of 0: it is 0 at step 0
+    of a warm-up, `peak_rate` from `warmup_steps` to `decay_start`, and
     `final_rate` from `total_steps` on.
 
     Args:
         peak_rate: Number >= 0, the learning rate of the stable phase.
         total_steps: Integer >= 1, the steps of all three phases.
-        warmup_steps: Integer >= 0. Defaults to 0, none.
+        warmup_steps: Integer >= 0. Defaults to 0, no warm-up.
         decay_steps: Integer >= 0, at most `total_steps - warmup_steps`.
             Defaults to 30 % of `total_steps`, rounded down.
         final_rate: Number >= 0. Defaults to 0.
@@ -167,28 +161,24 @@ class WarmupStableDecay(Schedule):
             )
 
     def __call__(self, step: Tensor) -> Tensor:
-        # The difference is exact in integers; float32 holds those up to 2^24.
-        rise = _share(step, self.warmup_steps)
-        fall = _share(step - self.decay_start, self.decay_steps)
+        # Integers beyond 2^24 are not exact in float32: the difference, which
+        # is small where it matters, is taken before the conversion.
+        rise = _progress(step, self.warmup_steps)
+        fall = _progress(step - self.decay_start, self.decay_steps)
         return self.peak_rate * rise + (self.final_rate - self.peak_rate) * fall
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "peak_rate": self.peak_rate,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-            "decay_steps": self.decay_steps,
-            "final_rate": self.final_rate,
-        }
+        names = ("peak_rate", "total_steps", "warmup_steps", "decay_steps")
+        return {k: getattr(self, k) for k in (*names, "final_rate")}
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class ProportionalToLearningRate(Schedule):
-    """A radius that moves with the optimizer's learning rate.
+    """A radius that is a linear function of the optimizer's learning rate.
 
     `rho = min_rho + (max_rho - min_rho) * (rate - min_rate) /
-    (max_rate - min_rate)`, and never below 0. The rate is the one that the
-    optimizer really uses at the step, also when a callback has changed it.
+    (max_rate - min_rate)`, and never below 0. The rate is the actual one of the
+    step, also if a callback has changed it.
 
     Args:
         max_rho: Number >= 0, the radius at `max_rate`.
@@ -198,9 +188,9 @@ class ProportionalToLearningRate(Schedule):
         min_rate: Number >= 0. Defaults to 0.
 
     Raises:
-        ValueError: If an argument is outside its range, or the schedule is
-            called outside a training step, or in one of an optimizer that has
-            several learning rates.
+        ValueError: If an argument is outside its range, if the schedule is
+            called outside a training step, or if the optimizer has several
+            learning rates.
 
     Reference:
         [Zhuang et al., 2022](https://arxiv.org/abs/2203.08065). Deviation:
@@ -245,12 +235,8 @@ class ProportionalToLearningRate(Schedule):
         return ops.maximum(self.min_rho + slope * (rate - self.min_rate), 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "max_rho": self.max_rho,
-            "max_rate": self.max_rate,
-            "min_rho": self.min_rho,
-            "min_rate": self.min_rate,
-        }
+        names = ("max_rho", "max_rate", "min_rho", "min_rate")
+        return {name: getattr(self, name) for name in names}
 
 
 def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
@@ -264,8 +250,8 @@ def rho_at(rho: float | Schedule, optimizer: keras.Optimizer) -> Tensor:
         _optimizer.reset(token)
 
 
-def _share(step: Tensor, length: int) -> Tensor:
-    """Return how much of a phase is over, from 0 to 1."""
+def _progress(step: Tensor, length: int) -> Tensor:
+    """Return the fraction of a phase that is over, from 0 to 1."""
     step = ops.cast(step, "float32")
     if length == 0:
         return ops.cast(step >= 0, "float32")
@@ -276,17 +262,29 @@ def _at(rho: float | Schedule, step: Tensor) -> Tensor:
     return rho(step) if callable(rho) else rho
 
 
-def _checked(rho: Any) -> Any:
-    if isinstance(rho, dict):
-        rho = keras.saving.deserialize_keras_object(rho)
-    if is_schedule(rho):
-        return rho
-    return validation.number("rho", rho, "[0, inf)", OR_ONE)
+def number_or_schedule(
+    name: str, value: Any, interval: str = "[0, inf)"
+) -> float | Schedule:
+    """Return an argument that is a number, a schedule or a serialized one.
 
+    Args:
+        name: Of the argument.
+        value: Of the argument.
+        interval: The allowed numbers, as for `validation.number`.
 
-def is_schedule(rho: Any) -> bool:
-    """Return whether `rho` is a schedule."""
-    return isinstance(rho, keras.optimizers.schedules.LearningRateSchedule)
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        return value
+    return validation.number(
+        name,
+        value,
+        interval,
+        ", or a `keras.optimizers.schedules.LearningRateSchedule`",
+    )
 
 
 def _serialized(rho: Any) -> Any:

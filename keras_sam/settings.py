@@ -17,7 +17,7 @@ _PERTURBATIONS = ("replica", "global")
 
 
 class SettingsArguments(TypedDict, total=False):
-    """The same arguments where they are passed on by name."""
+    """The types of the arguments, for functions that pass them on by name."""
 
     method: str | methods.Method
     rho: float | keras.optimizers.schedules.LearningRateSchedule | None
@@ -29,7 +29,7 @@ class SettingsArguments(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model perturbs its weights. See `SAMModel` for the arguments."""
+    """The checked arguments of a `SAMModel`, which documents them."""
 
     method: Any = "sam"
     rho: Any = None
@@ -43,7 +43,9 @@ class Settings:
         validation.set_fields(
             self,
             method=method,
-            rho=_check_rho(self.rho, method.default_rho),
+            rho=schedules.number_or_schedule(
+                "rho", method.default_rho if self.rho is None else self.rho
+            ),
             perturb=roles.check(_deserialized(self.perturb)),
             perturbation=_check_perturbation(self.perturbation),
             num_microbatches=validation.integer(
@@ -65,7 +67,7 @@ class Settings:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the iteration and the radius decide on the second pass."""
+        """Whether radius and iteration decide before the first pass."""
         method = self.method
         return not isinstance(self.rho, float) or (
             method.decides and not method.needs_statistic
@@ -79,6 +81,11 @@ class Settings:
             or self.method.decides
             or self.num_microbatches > 1
         )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a pass may run on some of the examples of a batch."""
+        return self.num_microbatches > 1 or self.ascent_fraction < 1
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, serialized."""
@@ -94,13 +101,6 @@ def _deserialized(value: Any) -> Any:
     if isinstance(value, dict):
         return keras.saving.deserialize_keras_object(value)
     return value
-
-
-def _check_rho(rho: Any, default: float) -> Any:
-    rho = default if rho is None else _deserialized(rho)
-    if schedules.is_schedule(rho):
-        return rho
-    return validation.number("rho", rho, "[0, inf)", schedules.OR_ONE)
 
 
 def _check_perturbation(perturbation: Any) -> str | int:

@@ -15,11 +15,11 @@ Gradients: TypeAlias = list[Tensor | None]
 sparse where the backend has sparse gradients."""
 
 State: TypeAlias = dict[str, Any]
-"""What a method stores between steps: named tensors and vectors."""
+"""The state of a method between steps: named tensors and vectors."""
 
 
 class Weight(NamedTuple):
-    """The value of one perturbed variable, and what the variable is for.
+    """The value and the role of one perturbed variable.
 
     Attributes:
         value: Tensor of the variable's shape.
@@ -32,8 +32,12 @@ class Weight(NamedTuple):
     role: str
 
 
+Weights: TypeAlias = list[Weight]
+"""One for each perturbed variable."""
+
+
 class Batch(NamedTuple):
-    """What a step trains on, as `keras.utils.unpack_x_y_sample_weight` says.
+    """A batch, as from `keras.utils.unpack_x_y_sample_weight`.
 
     Attributes:
         x: Nest of tensors of shape `(batch_size, ...)`.

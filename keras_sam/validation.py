@@ -1,6 +1,6 @@
 """Checks of arguments, and of a model before it takes a step.
 
-There is one way to check a number: `True` is none, 2.0 is an integer, and
+Numbers are checked in one way: `True` is no number, 2.0 is an integer, and
 numbers of NumPy are like those of Python.
 """
 
@@ -20,10 +20,10 @@ def integer(
         name: Of the argument.
         value: Of the argument.
         least: The least that is allowed.
-        alternative: What the argument may be instead, for the message.
+        alternative: Other allowed values, for the message.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is another value.
     """
     if not _is_real(value) or value % 1 != 0 or value < least:
         raise ValueError(
@@ -43,10 +43,10 @@ def number(
         value: Of the argument.
         interval: For example `"[0, inf)"`. A bracket includes the bound, a
             parenthesis excludes it.
-        alternative: What the argument may be instead, for the message.
+        alternative: Other allowed values, for the message.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is another value.
     """
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     is_inside = _is_real(value) and low <= value <= high
@@ -62,6 +62,15 @@ def number(
     return float(value)
 
 
+def is_of_type(value: Any, declared: Any) -> bool:
+    """Return whether a value read from JSON has the type of a field."""
+    if declared is float:
+        declared = float | int
+    # `True` is an `int` in Python.
+    is_bool = isinstance(value, bool)
+    return isinstance(value, declared) and is_bool == (declared is bool)
+
+
 def set_fields(instance: Any, **values: Any) -> None:
     """Set fields of a frozen dataclass, in its `__post_init__`."""
     for name, value in values.items():
@@ -73,9 +82,9 @@ def _is_real(value: Any) -> bool:
 
 
 def is_weightless(model: keras.Model) -> bool:
-    """Return whether nothing is trainable, so that steps are plain ones.
+    """Return whether no weight is trainable, in which case steps are plain.
 
-    Warns if it is so.
+    Warns in this case.
 
     Args:
         model: A built `SAMModel`.
@@ -100,7 +109,7 @@ def check_batch_size(model: Any, batch_size: int) -> None:
 
     Args:
         model: A `SAMModel`.
-        batch_size: The number of examples that `fit` is told to take.
+        batch_size: The argument of `fit`.
 
     Raises:
         ValueError: If there are fewer examples than micro-batches.

@@ -2,7 +2,8 @@
 
 Sums over elements are accumulated in float32, or in float64 where a tensor is
 float64. A square below about 1e-38 is zero there, so a vector whose norm is
-below about 1e-19 counts as the zero vector.
+below about 1e-19 counts as the zero vector. The twin on JAX is
+`optax.tree_utils`.
 """
 
 from keras import ops
@@ -33,15 +34,15 @@ __all__ = [
 ]
 
 
-def interpolate(share: Tensor, first: Vector, second: Vector) -> Vector:
-    """Return `share * first + (1 - share) * second`, in `first`'s dtypes."""
-    return add(scale(share, first), scale(1 - share, second))
+def interpolate(weight: Tensor, first: Vector, second: Vector) -> Vector:
+    """Return `weight * first + (1 - weight) * second`, in `first`'s dtypes."""
+    return add(scale(weight, first), scale(1 - weight, second))
 
 
 def projection_coefficient(vector: Vector, direction: Vector) -> Tensor:
-    """Return how much of `direction` is in `vector`.
+    """Return the c for which `c * direction` is the projection of `vector`.
 
-    0 if the direction has no length, or none that is finite.
+    0 if the length of `direction` is zero or not finite.
     """
     square = dot(direction, direction)
     has_length = ops.logical_and(square > 0, ops.isfinite(square))
@@ -52,7 +53,7 @@ def projection_coefficient(vector: Vector, direction: Vector) -> Tensor:
 def orthogonal(vector: Vector, direction: Vector) -> Vector:
     """Return the part of `vector` orthogonal to `direction`.
 
-    All of `vector` where `direction` has no length, or none that is finite.
+    All of `vector` if the length of `direction` is zero or not finite.
     """
     coefficient = projection_coefficient(vector, direction)
     return subtract(vector, scale_or_zero(coefficient, direction))
@@ -71,8 +72,8 @@ def norm(vector: Vector) -> Tensor:
 def with_norm(length: Tensor, vector: Vector) -> Vector:
     """Return the vector of norm `length` in the direction of `vector`.
 
-    Zero where `vector` has no length, or none that is finite: so a gradient
-    that overflows perturbs nothing.
+    Zero if the length of `vector` is zero or not finite: a gradient whose norm
+    overflows perturbs nothing.
     """
     return scale_or_zero(_factor(length, vector), vector)
 
@@ -80,7 +81,7 @@ def with_norm(length: Tensor, vector: Vector) -> Vector:
 def with_norm_lazily(length: Tensor, vector: Vector) -> Vector:
     """Return `with_norm(length, vector)`, to be added to the weights.
 
-    With PyTorch the elements are computed each time that they are read.
+    With PyTorch the elements are computed whenever they are read.
     """
     return scale_lazily(_factor(length, vector), vector)
 
@@ -89,6 +90,7 @@ def _factor(length: Tensor, vector: Vector) -> Tensor:
     size = norm(vector)
     has_length = ops.logical_and(size > 0, ops.isfinite(size))
     length = ops.convert_to_tensor(length, size.dtype)
-    # A division by zero would be differentiated, and warned of.
+    # `where` computes both branches: a division by zero in the one that is not
+    # taken would still make the derivative NaN, and warn.
     factor = length / ops.where(has_length, size, 1.0)
     return ops.where(has_length, factor, 0.0)

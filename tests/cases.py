@@ -1,4 +1,4 @@
-"""Tables of what the contract tests run on.
+"""The tables of models, losses, data and options of the contract tests.
 
 A new kind of model joins by a function in `models.py` and one row in `MODELS`.
 """
@@ -45,7 +45,7 @@ SIGNS = 2 * ONE_HOT - 1
 
 
 class Task(NamedTuple):
-    """A model, and what it can be trained on.
+    """A model, and data to train it on.
 
     Attributes:
         build: Takes the arguments of `SAMModel`, or `None` for a plain model.
@@ -273,7 +273,7 @@ def cycle(*tables):
     """Return rows of names, as many as the longest table has.
 
     Each name of each table is in some row, and two tables meet in different
-    pairs: a table of n names moves on by one every time it has gone round.
+    pairs: a table of n names is rotated by one after each round.
     """
     tables = [list(table) for table in tables]
     longest = max(len(table) for table in tables)

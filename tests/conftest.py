@@ -1,6 +1,8 @@
-"""What every test starts from, and the ways a step can run."""
+"""The initial state of every test, and the ways of running a step."""
 
 import importlib.util
+import math
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -11,7 +13,7 @@ from tests import marks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
-# Tests of one backend are in a folder of its name.
+# Tests of one backend are in a folder with its name.
 collect_ignore = [
     f"{part}/{name}"
     for part in ("backend", "trainers")
@@ -43,9 +45,13 @@ frameworks.exact()
 def pytest_collection_modifyitems(items):
     """Mark the tests of slow files."""
     folder = Path(__file__).parent
+    cases = Counter()
     for item in items:
-        name = item.path.relative_to(folder).as_posix()
-        if name.startswith(marks.SLOW_FILES):
+        file = item.path.relative_to(folder).as_posix()
+        test = getattr(item, "originalname", item.name)
+        cases[file, test] += 1
+        most = marks.FAST_CASES.get(file, {}).get(test, math.inf)
+        if file.startswith(marks.SLOW_FILES) or cases[file, test] > most:
             item.add_marker(marks.slow)
 
 

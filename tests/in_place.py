@@ -35,13 +35,13 @@ def perturbation(name, gradients, variables, rho):
         rho,
         chosen=np.ones(g.shape, bool),
         is_matrix=flat(is_matrix) > 0,
-        memory={},
+        state={},
         velocity=None,
         g=g,
         gradient=lambda w: g,
     )
     parts = np.split(
-        formula.climb(at).e, np.cumsum([x.size for x in gradients])
+        formula.two_passes(at).e, np.cumsum([x.size for x in gradients])
     )
     return [e.reshape(x.shape) for e, x in zip(parts, gradients)]
 
@@ -94,8 +94,8 @@ class InPlace:
             if g is not None
         ]
         variables, gradients = zip(*found)
-        climb = perturbation(self.method, gradients, variables, self.rho)
-        for variable, e in zip(variables, climb):
+        perturbed_by = perturbation(self.method, gradients, variables, self.rho)
+        for variable, e in zip(variables, perturbed_by):
             variable.assign_add(e)
 
 

@@ -1,10 +1,10 @@
-"""Run a script, and write down the orders of two epochs of each `fit` in it.
+"""Run a script, and record the orders of two epochs of each `fit` in it.
 
     python tests/record_orders.py FILE SCRIPT [ARGUMENT ...]
 
 FILE becomes a list, with the orders of both epochs for each call of `fit`. They
-are drawn by Keras, for a model that takes the place of the script's: what a
-training sees depends on the arguments of `fit` and on the seeds alone.
+are drawn by Keras for a model that replaces the script's: the order depends on
+the arguments of `fit` and on the seeds alone.
 """
 
 import inspect
@@ -24,7 +24,7 @@ PASSED_ON = (
 
 
 class Witness(keras.Model):
-    """Trains nothing and remembers which examples it saw."""
+    """Trains nothing and records its examples."""
 
     def __init__(self):
         super().__init__()
@@ -42,7 +42,7 @@ class Witness(keras.Model):
 
 
 def orders(x, y, **arguments):
-    """Return the orders of two epochs, examples numbered as they first come."""
+    """Return the orders of two epochs, examples numbered by appearance."""
     witness = Witness()
     witness.compile("sgd", run_eagerly=True)
     witness.fit(x, y, epochs=2, verbose=0, **arguments)
@@ -53,7 +53,7 @@ def orders(x, y, **arguments):
 
 
 def main():
-    """Run the script with a `fit` that writes down."""
+    """Run the script with a `fit` that records."""
     file, *sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).parent)
     found = []

@@ -1,4 +1,4 @@
-"""Modules and scripts in processes of their own."""
+"""Runs modules and scripts in separate processes."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT = 540  # Seconds. Only a process that hangs takes so long.
+TIMEOUT = 540  # Seconds. Only a process that hangs takes that long.
 
 
 def environment(**variables):
@@ -23,7 +23,7 @@ def environment(**variables):
 
 
 def printed_by(*arguments, cwd=ROOT, **variables):
-    """Return what `python ARGUMENTS` printed, once it has ended well.
+    """Return the output of `python ARGUMENTS`, which must end without error.
 
     `variables` are those of the environment.
     """

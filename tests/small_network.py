@@ -1,4 +1,4 @@
-"""Networks whose gradients `reference/problems.py` knows, and their data."""
+"""Networks with the gradients of `reference/problems.py`, and their data."""
 
 from typing import Any
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from tests import frameworks
 from tests.arrays import assert_same as assert_same
 from tests.arrays import flat
 from tests.arrays import values as values
-from tests.methods.table import METHODS
+from tests.methods.table import ROWS
 from tests.reference import problems
 from tests.reference.training import train
 
@@ -70,7 +70,7 @@ def network(
 
 
 def compiled(mode=EAGER, momentum=0.0, optimizer=None, **settings):
-    """Return the model, compiled with SGD unless told otherwise."""
+    """Return the model, compiled with SGD by default."""
     model = network(**settings)
     optimizer = optimizer or keras.optimizers.SGD(LEARNING_RATE, momentum)
     loss = NETWORKS[settings.get("kind", "tanh_network")].loss
@@ -80,7 +80,7 @@ def compiled(mode=EAGER, momentum=0.0, optimizer=None, **settings):
 
 def of_method(name, mode=EAGER, momentum=0.9, **arguments):
     """Return the model, compiled with a row of the table of methods."""
-    row = METHODS[name]
+    row = ROWS[name]
     settings = {"method": row.method, "rho": row.rho, **arguments}
     return compiled(mode, momentum, **settings)
 
@@ -95,7 +95,7 @@ def examples(number=NUM_EXAMPLES):
 
 
 def batches(number=NUM_EXAMPLES, batch_size=BATCH_SIZE):
-    """Return the batches that `fit` sees, for the reference."""
+    """Return the batches of `fit`, for the reference."""
     x, y, sample_weight = (a.astype("float64") for a in examples(number))
     rows = [slice(i, i + batch_size) for i in range(0, number, batch_size)]
     return [(x[i], y[i, 0], sample_weight[i]) for i in rows]
@@ -189,7 +189,7 @@ def assert_same_steps(weights, logs, steps):
 
 
 def running_means(steps):
-    """Return what `fit` logs after each step: means since the epoch began.
+    """Return the logs of `fit` after each step: means since the epoch began.
 
     Of the loss over examples, of the sharpness over steps with a second pass.
     """

@@ -111,7 +111,7 @@ def test_weighted_sam_may_be_coupled():
     x, y = data()
     model = network(keras.Model)
     half = methods.WeightedSAM(gamma=0.5, decoupled=False)
-    # Without dropout both calls see the same loss.
+    # Without dropout both calls have the same loss.
     model.layers[3].rate = 0.0
     gradients = [
         keras_sam.sharpness_aware_gradients(

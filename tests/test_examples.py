@@ -1,4 +1,4 @@
-"""Every example runs, in the short form that `--smoke` asks for."""
+"""Every example runs, in the short form of `--smoke`."""
 
 import json
 import os
@@ -13,16 +13,16 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 RECORDER = Path(__file__).parent / "record_orders.py"
 
-# A worker that starts again in the middle needs the order that it had.
+# A worker that is restarted needs the same order in each epoch.
 KEEPS_ITS_ORDER = {"multi_worker.py"}
 
-# How the benchmark runs a step first, by backend.
+# The first mode of the benchmark, by backend.
 MODE = {"tensorflow": "graph", "jax": "XLA", "torch": "eager"}[
     keras.backend.backend()
 ]
 
-# What each script leaves behind in the current folder and prints.
-LEAVES = {
+# Arguments of each script, files that it writes, and texts that it prints.
+SCRIPTS = {
     "quickstart.py": (
         ["--output", "out.png"],
         ["out.png"],
@@ -104,14 +104,14 @@ def test_every_example_is_run_here():
         for path in EXAMPLES.rglob("*.py")
         if "__main__" in path.read_text()
     }
-    assert scripts == set(LEAVES)
+    assert scripts == set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", LEAVES)
-def test_example_runs_reshuffles_and_leaves_its_picture_and_table(
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_example_runs_reshuffles_and_writes_its_plot_and_table(
     script, tmp_path
 ):
-    arguments, files, texts = LEAVES[script]
+    arguments, files, texts = SCRIPTS[script]
     before = set(EXAMPLES.rglob("*"))
     result = subprocess.run(
         [
@@ -138,15 +138,13 @@ def test_example_runs_reshuffles_and_leaves_its_picture_and_table(
     if orders.exists() and script not in KEEPS_ITS_ORDER:
         for first, second in json.loads(orders.read_text()):
             assert first != second
-    # Python's own cache apart, a run leaves the folder of the scripts alone.
-    left = {p for p in EXAMPLES.rglob("*") if "__pycache__" not in str(p)}
-    assert left <= before
+    # Except for Python's cache, a run adds nothing to the folder of scripts.
+    present = {p for p in EXAMPLES.rglob("*") if "__pycache__" not in str(p)}
+    assert present <= before
 
 
-@pytest.mark.parametrize("script", LEAVES)
-def test_example_says_how_it_is_run_how_long_it_takes_and_what_comes_out(
-    script,
-):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_example_has_its_command_and_time_in_its_docstring(script):
     text = (EXAMPLES / script).read_text()
     docstring = text.split('"""')[1]
     assert f"python examples/{script}" in docstring

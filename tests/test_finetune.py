@@ -1,4 +1,4 @@
-"""The example of fine-tuning trains the weights and leaves the statistics."""
+"""The example of fine-tuning trains weights and keeps statistics."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def backbone(tmp_path):
     return finetune.load_backbone(file, size=8)
 
 
-def test_weights_are_trained_and_statistics_are_left(backbone):
+def test_weights_are_trained_and_statistics_are_kept(backbone):
     images, labels = keras_sam.data.digits().train
     data = images[:20].astype("float32"), labels[:20]
     statistics, weights = (
@@ -36,7 +36,7 @@ def test_weights_are_trained_and_statistics_are_left(backbone):
         assert np.abs(variable.numpy() - before).max() > 0
 
 
-def test_few_takes_so_many_of_each_class():
+def test_few_returns_a_number_of_each_class():
     images, labels = keras_sam.data.digits().train
     chosen, classes = finetune.few(images, labels, 3, seed=0)
     assert chosen.shape == (30, 8, 8, 1)

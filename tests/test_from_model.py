@@ -54,7 +54,7 @@ def test_the_model_itself_is_trained(kind):
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_the_sharp_view_is_an_instance_of_what_the_model_is(kind):
+def test_the_sharp_view_is_an_instance_of_the_class_of_the_model(kind):
     plain = PLAIN[kind]()
     sharp = keras_sam.SAMModel.from_model(plain)
     if "sequential" not in kind:  # Keras makes plain clones of those.
@@ -79,7 +79,7 @@ def test_fit_of_the_sharp_view_is_sharp_whoever_was_trained_before(kind):
 
 
 @pytest.mark.parametrize("kind", ["sequential", "unbuilt_sequential"])
-def test_a_sequential_model_that_was_trained_goes_on(kind):
+def test_training_of_a_sequential_model_is_resumed(kind):
     plain = compiled(PLAIN[kind]())
     plain.fit(X, Y, verbose=0)
     sharp = compiled(keras_sam.SAMModel.from_model(plain, rho=0.1))
@@ -157,7 +157,7 @@ def test_files_of_the_model_load_where_keras_sam_is_not_installed(tmp_path):
 
 
 class Scaled(keras.Model):
-    """Prepares its data, with an order of arguments of its own."""
+    """Prepares its data, with its own order of arguments."""
 
     def __init__(self):
         super().__init__()
@@ -189,7 +189,7 @@ def test_arguments_may_have_another_order_in_the_class_of_the_model():
         sharp.fit(X, Y, 8, 2, epochs=2)
 
 
-def test_a_sequential_model_without_a_shape_does_what_it_does():
+def test_a_sequential_model_without_a_shape_trains_as_in_keras():
     plain = models.unbuilt_sequential(None)
     sharp = keras_sam.SAMModel.from_model(plain)
     sharp.add(keras.layers.Dense(2, name="more"))
@@ -203,14 +203,14 @@ def test_a_sequential_model_without_a_shape_does_what_it_does():
 
 
 class Published(Scaled):
-    """Writes a format of its own."""
+    """Writes its own format."""
 
     def save_to_text(self, path):
         config = keras.saving.serialize_keras_object(self)
         path.write_text(json.dumps(config))
 
 
-def test_formats_that_keras_does_not_know_hold_the_plain_model(tmp_path):
+def test_formats_of_other_libraries_contain_the_plain_model(tmp_path):
     plain = Published()
     sharp = keras_sam.SAMModel.from_model(plain)
     for model, name in (plain, "plain"), (sharp, "sharp"):

@@ -1,4 +1,4 @@
-"""The notebook for TPUs runs from top to bottom, on what there is."""
+"""The notebook for TPUs runs from top to bottom, also without a TPU."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What pictures show of the results."""
+"""The data of the plots of each result."""
 
 from types import SimpleNamespace
 
@@ -127,7 +127,7 @@ def test_mean_rise_has_its_standard_error_as_bar():
 
 @pytest.mark.parametrize("kind", [sharpness.LossLine, SimpleNamespace])
 def test_line_goes_through_the_model(kind):
-    """Whatever has these attributes is drawn, of which class it may be."""
+    """An object of any class with these attributes is drawn."""
     result = kind(
         positions=np.array([-1.0, 1.0]),
         losses=np.array([3.0, 4.0]),

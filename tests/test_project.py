@@ -1,4 +1,4 @@
-"""What holds for the project as a whole."""
+"""Rules for the whole project: imports, floors, docstrings."""
 
 import ast
 import configparser
@@ -12,6 +12,7 @@ import pytest
 
 import keras_sam
 from keras_sam.methods import Method
+from tests import marks
 from tests.methods import table
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +94,7 @@ def test_imports_never_go_up(module):
 
 
 def test_package_needs_keras_and_numpy_only():
-    """What a function imports when it is called may be missing."""
+    """A module that a function imports when called may be missing."""
     names = set()
     for module in MODULES:
         names |= imported_names(
@@ -104,7 +105,7 @@ def test_package_needs_keras_and_numpy_only():
     assert outside - FRAMEWORKS <= {"keras", "numpy"}
 
 
-def test_import_works_without_what_only_examples_and_plots_need():
+def test_import_works_without_the_requirements_of_examples_and_plots():
     # Keras loads some of these itself if they are there.
     code = (
         "import sys, keras\n"
@@ -130,7 +131,7 @@ def test_readme_names_the_supported_versions_of_setup_cfg():
 
 
 def parameters(value):
-    """Return the names of the arguments that a docstring has to explain."""
+    """Return the names of the arguments that a docstring must explain."""
     signature = inspect.signature(value)
     return [
         name for name in signature.parameters if name not in ("self", "cls")
@@ -140,7 +141,7 @@ def parameters(value):
 @pytest.mark.parametrize(
     "name", [n for n in vars(keras_sam) if callable(getattr(keras_sam, n))]
 )
-def test_what_users_call_documents_arguments_and_results(name):
+def test_public_functions_document_arguments_and_results(name):
     value = getattr(keras_sam, name)
     docstring = inspect.getdoc(value)
     _, _, arguments = docstring.partition("Args:")
@@ -175,3 +176,10 @@ def test_method_documents_hyperparameters_formula_and_paper(method):
     assert "https://" in docstring
     # A formula in plain text: something with an operator, in backticks.
     assert re.search(r"`[^`]*\s[-=*/>]+\s[^`]*`", docstring)
+
+
+@pytest.mark.parametrize("file", marks.FAST_CASES)
+def test_tests_of_which_only_some_cases_are_fast_exist(file):
+    source = (ROOT / "tests" / file).read_text()
+    for name in marks.FAST_CASES[file]:
+        assert f"def {name}(" in source

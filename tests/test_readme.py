@@ -1,4 +1,4 @@
-"""What README.md says can be typed in."""
+"""The code and the links in README.md work."""
 
 import re
 from pathlib import Path

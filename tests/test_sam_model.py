@@ -1,6 +1,6 @@
-"""Bad input: each message names the argument, what is allowed, and the value.
+"""Invalid input: messages name the argument, allowed values and the value.
 
-Nothing is lost: weights and optimizer stay as they were.
+Weights and optimizer are not changed.
 """
 
 import inspect
@@ -81,7 +81,7 @@ def test_arguments_that_do_not_exist_are_refused():
         {"perturbation": 3},
     ],
 )
-def test_numbers_of_numpy_and_python_are_taken(arguments):
+def test_numbers_of_numpy_and_python_are_accepted(arguments):
     model = compiled(**arguments)
     model.fit(X, Y, verbose=0)
     again = keras_sam.SAMModel.from_config(model.get_config())
@@ -114,7 +114,7 @@ def test_more_micro_batches_than_examples_are_refused():
 def test_a_batch_with_fewer_examples_than_parts_is_split_into_examples(
     num_examples,
 ):
-    """Also the first one, and one that comes when the radius leaves 0."""
+    """Also the first batch, and one at which the radius rises above 0."""
     rho = keras_sam.schedules.LatePhase(1, 0.1)
     model = keras_sam.SAMModel(*tensors(), rho=rho, num_microbatches=4)
     model.compile("adam", "mse")
@@ -124,7 +124,7 @@ def test_a_batch_with_fewer_examples_than_parts_is_split_into_examples(
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_a_last_batch_with_fewer_examples_is_taken(eagerly):
+def test_a_last_batch_with_fewer_examples_is_accepted(eagerly):
     model = keras_sam.SAMModel(*tensors(), num_microbatches=4)
     model.compile("adam", "mse", run_eagerly=eagerly)
     model.fit(X[:10], Y[:10], batch_size=8, verbose=0)
@@ -138,7 +138,7 @@ def test_training_without_compile_is_refused():
         model.fit(X, Y)
 
 
-def test_from_model_wants_a_keras_model():
+def test_from_model_requires_a_keras_model():
     for thing in (layers.Dense(1), "model", None):
         with pytest.raises(TypeError, match="`model` must be a `keras"):
             keras_sam.SAMModel.from_model(thing)
@@ -148,7 +148,7 @@ def test_from_model_wants_a_keras_model():
         keras_sam.SAMModel.from_model(keras.Model(*tensors()), rho=-1)
 
 
-def test_a_train_step_of_its_own_is_refused():
+def test_a_custom_train_step_is_refused():
     class Own(keras.Model):
         def call(self, x):
             return x
@@ -160,11 +160,11 @@ def test_a_train_step_of_its_own_is_refused():
         keras_sam.SAMModel.from_model(Own())
 
 
-def test_fit_passes_on_what_is_given_by_position(monkeypatch):
+def test_fit_passes_on_positional_arguments(monkeypatch):
     parameters = list(inspect.signature(keras.Model.fit).parameters)
     assert parameters[4:] == list(sam_model._FIT_AFTER_BATCH_SIZE)
     fit = keras.Model.fit
-    # As tools do that log trainings.
+    # As tools for logging do.
     monkeypatch.setattr(
         keras.Model, "fit", lambda *args, **kwargs: fit(*args, **kwargs)
     )

@@ -1,4 +1,4 @@
-"""What is saved, cloned or copied goes on as if nothing had happened."""
+"""Saved, cloned and copied models train as if they were the original."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ EVERY_SETTING = {
 
 @keras.saving.register_keras_serializable("tests")
 class BareNet(models.Body, keras_sam.SAMModel):
-    """Without a `get_config`: Keras remembers simple arguments itself."""
+    """Has no `get_config`: Keras stores simple arguments itself."""
 
 
 KINDS = {
@@ -61,11 +61,11 @@ KINDS = {
         models.PlainFunctionalNet(), settings
     ),
 }
-"""How a `SAMModel` can come about."""
+"""The ways to make a `SAMModel`."""
 
 
 def built(build, settings, run_eagerly=True):
-    """Return a new compiled model that has seen an input."""
+    """Return a new compiled and built model."""
     keras.utils.set_random_seed(1)
     model = build(settings)
     model(X[:1])
@@ -115,7 +115,7 @@ def assert_same_predictions(model, other):
     "kind, method, run_eagerly",
     cases.cycle(KINDS, cases.METHODS, (False, True)),
 )
-def test_a_loaded_model_goes_on_as_if_never_saved(
+def test_a_loaded_model_resumes_as_if_never_saved(
     kind, method, run_eagerly, tmp_path
 ):
     arguments = cases.METHODS[method], run_eagerly
@@ -139,7 +139,7 @@ class Kill(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("kind", ["functional", "adopted_sequential"])
-def test_a_restored_backup_goes_on_as_if_never_interrupted(kind, tmp_path):
+def test_a_restored_backup_resumes_as_if_never_interrupted(kind, tmp_path):
     settings = {"method": "friendly_sam"}
     expected = trained(KINDS[kind], settings, epochs=4)
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
@@ -152,7 +152,7 @@ def test_a_restored_backup_goes_on_as_if_never_interrupted(kind, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, {"method": "friendly_sam"}])
-def test_an_unbuilt_sequential_comes_back_as_it_was(settings, tmp_path):
+def test_an_unbuilt_sequential_is_restored(settings, tmp_path):
     model = trained(models.unbuilt_sequential, settings)
     for _ in range(2):
         model.save(tmp_path / "model.keras")
@@ -175,7 +175,7 @@ def with_names_from_the_start(function, *arguments):
 
 
 @pytest.mark.parametrize("method", table.STATEFUL)
-def test_a_state_tree_holds_all_that_a_run_goes_on_from(method):
+def test_a_state_tree_contains_all_state_of_a_run(method):
     settings = {"method": table.METHODS[method].method, "rho": 0.1}
     model = with_names_from_the_start(trained, settings)
     tree = model.get_state_tree(value_format="numpy_array")
@@ -313,7 +313,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 """
 
 
-def test_a_pickle_imports_what_it_needs(tmp_path):
+def test_a_pickle_imports_its_modules(tmp_path):
     expected = ""
     for kind in sorted(KINDS):
         model = built(KINDS[kind], {"rho": 0.3})
@@ -386,7 +386,7 @@ def test_a_file_of_the_legacy_format_keeps_every_setting(tmp_path):
     model = built(models.batch_norm_dropout, EVERY_SETTING)
     path = tmp_path / "model.h5"
     model.save(path)
-    # This format does not look for registered names.
+    # This format does not search registered names.
     loaded = keras.models.load_model(
         path, custom_objects={"SAMModel": keras_sam.SAMModel}
     )

@@ -1,4 +1,4 @@
-"""Schedules of rho: their values, the steps they make, and what they skip."""
+"""Schedules of rho: their values, their steps, and the passes they skip."""
 
 import keras
 import numpy as np
@@ -265,7 +265,7 @@ def test_radius_follows_a_callback_that_changes_the_learning_rate(mode):
 
 
 class Counter(keras.layers.Layer):
-    """Counts how often it is run, also in a compiled graph."""
+    """Counts its runs, also in a compiled graph."""
 
     num_runs = 0
 

@@ -12,7 +12,7 @@ from keras_sam import validation
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3)])
-def test_integers_of_every_kind_are_alike(value):
+def test_integers_of_every_type_are_accepted(value):
     settings = keras_sam.SAMModel(
         num_microbatches=value, perturbation=value
     ).sam
@@ -29,7 +29,7 @@ def test_integers_of_every_kind_are_alike(value):
 
 
 @pytest.mark.parametrize("value", [True, "3", None, 2.5, float("nan"), 0])
-def test_what_is_no_integer_is_refused_alike(value):
+def test_other_values_than_integers_are_refused(value):
     for name, make in {
         "num_microbatches": lambda: keras_sam.SAMModel(num_microbatches=value),
         "perturbation": lambda: keras_sam.SAMModel(perturbation=value),
@@ -44,7 +44,7 @@ def test_what_is_no_integer_is_refused_alike(value):
 
 
 @pytest.mark.parametrize("value", [1, 1.0, np.int64(1), np.float32(1)])
-def test_numbers_of_every_kind_are_alike(value):
+def test_numbers_of_every_type_are_accepted(value):
     settings = keras_sam.SAMModel(rho=value, ascent_fraction=value).sam
     found = [
         settings.rho,
@@ -58,7 +58,7 @@ def test_numbers_of_every_kind_are_alike(value):
 
 
 @pytest.mark.parametrize("value", [True, "1", float("nan"), -1.0])
-def test_what_is_no_number_is_refused_alike(value):
+def test_other_values_than_numbers_are_refused(value):
     for name, make in {
         "rho": lambda: keras_sam.SAMModel(rho=value),
         "ascent_fraction": lambda: keras_sam.SAMModel(ascent_fraction=value),

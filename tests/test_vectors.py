@@ -75,7 +75,7 @@ def test_multiply_is_elementwise():
     assert vectors.multiply([], []) == []
 
 
-def test_mix_of_two():
+def test_interpolate():
     first, second = vector([4.0], 8.0), vector([0.0], -8.0)
     assert_equal(vectors.interpolate(0.25, first, second), [[1], -4])
     assert_equal(vectors.interpolate(1.0, first, second), [[4], 8])
@@ -168,7 +168,7 @@ PARTS = strategies.lists(
         "float32",
         arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4),
         # 0, or far enough from the ends of float32 that a square is neither 0
-        # nor infinite: with_norm says that it takes less for the zero vector.
+        # nor infinite: with_norm treats shorter vectors as zero.
         elements=strategies.one_of(
             strategies.just(0.0),
             strategies.floats(2.0**-40, 2.0**40, width=32),

@@ -1,4 +1,4 @@
-"""A plain model and `SAMModel`s made of it: views with steps of their own."""
+"""A plain model and `SAMModel`s made from it: views with their own steps."""
 
 import dataclasses
 import gc
@@ -118,7 +118,7 @@ def test_predictions_before_compile_are_those_of_the_plain_model():
     )
 
 
-def test_a_function_on_the_class_is_what_describes_it():
+def test_functions_on_the_class_have_their_signatures():
     for name in FUNCTIONS:
         assert getattr(keras_sam.SAMModel, name) is not None
 
@@ -240,7 +240,7 @@ def number_of_classes(cls=keras_sam.SAMModel):
 
 
 def held():
-    """Return how many classes there are, and how many Keras has names for."""
+    """Return the number of classes, and of classes registered with Keras."""
     gc.collect()
     return number_of_classes(), len(object_registration.GLOBAL_CUSTOM_NAMES)
 
@@ -251,7 +251,7 @@ def references(model):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_nothing_is_left_of_models_that_are_deleted(kind):
+def test_deleted_models_leave_nothing_behind(kind):
     before = held()
     made = [MAKERS[kind](i) for i in range(200)]
     assert len({id(model.sam.method) for model in made}) == 200
@@ -262,7 +262,7 @@ def test_nothing_is_left_of_models_that_are_deleted(kind):
 
 
 @pytest.mark.parametrize("kind", ["functional", "adopted", "clone"])
-def test_nothing_is_left_of_models_that_were_trained(kind):
+def test_trained_models_leave_nothing_behind(kind):
     before = held()
     found = []
     for i in range(2):

@@ -1,4 +1,4 @@
-"""The example of a user's own method, tested as a user would."""
+"""The example of a new method, with the tests that a user would write."""
 
 import keras
 import numpy as np

@@ -9,9 +9,9 @@ from tests import in_place
 from tests.arrays import assert_same
 from tests.arrays import values
 
-# The same formulas, but sums are taken in another order in graph mode than
+# The same formulas, but sums have another order in graph mode than
 # eagerly: units in the last place of float32 (6e-8), which six steps let grow.
-# 7e-7 is the most seen.
+# 7e-7 is the largest observed.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -64,7 +64,7 @@ def compile_model(model, task, **arguments):
 
 
 def state(model):
-    """Return everything that training of the plain model changes."""
+    """Return all state that training of the plain model changes."""
     own = []
     if isinstance(model, keras_sam.SAMModel):
         own = [*model._sam.variables, *model._sam.tracker.variables]
@@ -106,6 +106,6 @@ def assert_equals_in_place(task, method, tolerance=None, **arguments):
 
 
 def weights(model):
-    """Return weights, statistics, seeds, and what the optimizer keeps."""
+    """Return weights, statistics, seeds, and the optimizer's state."""
     variables = model.variables + model.optimizer.variables
     return [value.astype("float64") for value in values(variables)]

@@ -1,4 +1,4 @@
-r"""Measure what a sharpness-aware step costs on one and on two replicas.
+r"""Measure the cost of a sharpness-aware step on one and on two replicas.
 
     python examples/benchmarks/distribution.py
 
@@ -8,11 +8,11 @@ ratio is the median of the ratios of the rounds, with its quartiles. "Plain" is
 `keras.Model`. Only with XLA on two replicas, where that fails, it is a
 `SAMModel` with `rho=0`: one pass, compiled on each replica in the same way.
 
-Beside it stands how many all-reduces the traced step holds, of a plain and of a
-sharpness-aware model: as many, because a replica perturbs by its own gradient.
+The table also has the number of all-reduces in the traced step of both models:
+they are equal, because a replica perturbs by its own gradient.
 
-The network is 784-1024-1024-10, 64 examples for each replica. Both logical CPUs
-share the cores, so that times are to be compared within a row only.
+The network is 784-1024-1024-10, with 64 examples for each replica. Both logical
+CPUs share the cores, so compare times only within a row.
 
 It takes more than 3 minutes on two CPU cores. Expected: ratios of at most
 2.05 and the same number of all-reduces; see README.md, "What a step costs".
@@ -29,6 +29,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from report import print_table
+from report import quartiles
 
 import keras_sam
 from keras_sam.experiments.memory import keep_freed_memory
@@ -60,14 +62,18 @@ def main():
         1: tf.distribute.get_strategy(),
         2: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
     }
-    print("| " + " | ".join(HEADER) + " |")
-    print("|" + " --- |" * len(HEADER))
-    for number in options.replicas:
-        for mode in options.modes:
-            row = row_of(strategies[number], MODES[mode], options)
-            print(
-                f"| {number} | {mode} | " + " | ".join(row) + " |", flush=True
-            )
+    print_table(
+        HEADER,
+        (
+            [
+                str(number),
+                mode,
+                *row_of(strategies[number], MODES[mode], options),
+            ]
+            for number in options.replicas
+            for mode in options.modes
+        ),
+    )
 
 
 def row_of(strategy, jit_compile, options):
@@ -97,9 +103,7 @@ def row_of(strategy, jit_compile, options):
     plain, sam = (
         1000 * np.median([r[name] for r in rounds]) for name in models
     )
-    ratios = [r["sam"] / r["plain"] for r in rounds]
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    ratio = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    ratio = quartiles([r["sam"] / r["plain"] for r in rounds])
     return [f"{plain:.2f} ms", f"{sam:.2f} ms", ratio, *counts]
 
 
@@ -124,7 +128,7 @@ def build(width, jit_compile, rho):
 
 
 def data_of(strategy):
-    """Return a distributed dataset without end."""
+    """Return an infinite distributed dataset."""
     size = BATCH_SIZE * strategy.num_replicas_in_sync
     generator = np.random.default_rng(0)
     x = generator.normal(size=(size, 784)).astype("float32")
@@ -134,7 +138,7 @@ def data_of(strategy):
 
 
 def num_collectives(strategy, model, data):
-    """Return how many all-reduces the traced step of a model holds."""
+    """Return the number of all-reduces in the traced step of a model."""
     batch = next(iter(data))
     local = strategy.experimental_local_results(batch[0])[0]
     labels = strategy.experimental_local_results(batch[1])[0]
@@ -149,7 +153,7 @@ def num_collectives(strategy, model, data):
 
 
 def seconds_per_step(model, iterator, num_steps):
-    """Return the seconds that one step takes."""
+    """Return the seconds per step."""
     model.make_train_function()
     started = time.perf_counter()
     for _ in range(num_steps):
@@ -159,7 +163,7 @@ def seconds_per_step(model, iterator, num_steps):
 
 
 def parse_options():
-    """Return what the command line says."""
+    """Return the options on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--replicas", type=int, nargs="+", choices=(1, 2), default=(1, 2)

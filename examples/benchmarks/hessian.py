@@ -1,16 +1,16 @@
-r"""Measure what a Hessian-vector product costs, against a gradient.
+r"""Measure the cost of a Hessian-vector product, relative to a gradient.
 
     python examples/benchmarks/hessian.py
 
 - One product against one gradient of the same compiled model on the same batch,
   for the networks of `step_time.py`: rounds of both alternate; the ratio is the
   median of the ratios of the rounds, with its quartiles. Layers are in
-  inference mode, as measures have them by default.
-- Traces: how often the model is called by Python for all products of a round.
+  inference mode, the default of all measures.
+- Traces: the number of calls of the model by Python for all products.
 - `hessian_eigenvalues(k=5)` on the network of the quickstart after five epochs,
   on its 1,347 training digits, with compilation.
-- Memory: by how much the resident memory of the process is larger after many
-  products than after the first 50 of them.
+- Memory: the growth of the resident memory of the process after many products,
+  relative to the first 50 of them.
 
 It takes less than 4 minutes on two CPU cores. Expected: a ratio of at most 3,
 one trace, less than 10 s, and no growth.
@@ -29,6 +29,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 import quickstart
+from report import print_table
+from report import quartiles
 from step_time import NETWORKS
 
 from keras_sam import sharpness
@@ -73,25 +75,23 @@ def product_row(network, jit_compile, num_rounds, num_calls):
     rounds = []
     for _ in range(num_rounds):
         rounds.append([seconds(f, num_calls) for f in (gradient, product)])
-    # The gradient's own trace apart, further products must not add to it.
+    # Except for the trace of the gradient, later calls must not trace again.
     num_traces += len(traces) - before
     gradients, products = (
         1000 * statistics.median(column) for column in zip(*rounds)
     )
-    ratios = [b / a for a, b in rounds]
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return (
         network,
         "XLA" if jit_compile else "graph",
         f"{gradients:.2f} ms",
         f"{products:.2f} ms",
-        f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        quartiles([b / a for a, b in rounds]),
         str(num_traces),
     )
 
 
 def count_traces(objective):
-    """Return a list that gets an entry for each call of the model by Python."""
+    """Return a list to which each call of the model by Python appends."""
     traces = []
     call = objective.model.call
 
@@ -112,7 +112,7 @@ def seconds(function, num_calls):
 
 
 def eigenvalue_row(epochs):
-    """Return a row: how long five eigenvalues take."""
+    """Return a row: the time of five eigenvalues."""
     data = quickstart.load_data(0)
     keras.utils.set_random_seed(0)
     model = quickstart.make_model("keras.Model", 22 * 40)
@@ -131,7 +131,7 @@ def eigenvalue_row(epochs):
 
 
 def memory_rows(counts):
-    """Yield rows: growth of resident memory after so many products."""
+    """Yield rows: growth of resident memory after some numbers of products."""
     curvature = sharpness.Curvature(objective_of("mlp", False))
     direction = np.ones(curvature.size, curvature.dtype)
     weights = direction.nbytes
@@ -154,14 +154,6 @@ def resident():
     """Return this process's resident memory in bytes, on Linux."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmRSS:")[1].split()[0])
-
-
-def print_table(header, rows):
-    """Print a markdown table, each row as soon as it is there."""
-    print("\n| " + " | ".join(header) + " |")
-    print("|" + " --- |" * len(header))
-    for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
 
 
 def main():

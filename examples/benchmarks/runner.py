@@ -1,16 +1,16 @@
-r"""Does `keras_sam.experiments` keep the device busy? Its steps and bare ones.
+r"""Measure the overhead of `keras_sam.experiments` over bare training steps.
 
     python examples/benchmarks/runner.py --folder FOLDER
 
-A SAM step of a ResNet on CIFAR-10 with flips and crops, the learning rate 0 so
-that both do the same work in every round. "bare" is the compiled step on one
-batch that lies ready; "runner" is what the runner notes in its log as the time
-of a step: `fit` with its batches, callbacks, log and checkpoint. Rounds of both
-alternate in one process; the ratio is the median of the ratios of the rounds,
-with its quartiles.
+A SAM step of a ResNet on CIFAR-10 with flips and crops, with a learning rate of
+0 so that both do the same work in every round. "bare" is the compiled step on
+one batch in memory; "runner" is the time of a step in the log of the runner:
+`fit` with its batches, callbacks, log and checkpoint. Rounds of both alternate
+in one process; the ratio is the median of the ratios of the rounds, with its
+quartiles.
 
 FOLDER has strips of CIFAR-10, see `keras_sam.data.from_strips`; without it, the
-digits are used, on which a step is so short that the time of a call shows.
+digits are used, on which a step is so short that the overhead is visible.
 
 It takes about 9 minutes on two CPU cores. Expected: a ratio of at most 1.05.
 """
@@ -25,8 +25,9 @@ from pathlib import Path
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import tensorflow as tf
+from report import print_table
+from report import quartiles
 
 from keras_sam.experiments import logs
 from keras_sam.experiments import paper
@@ -91,13 +92,10 @@ def main():
     ])
     rounds = measure(experiment, 1 if arguments.smoke else arguments.rounds)
     bare, runner = (1000 * statistics.median(part) for part in zip(*rounds))
-    ratios = [in_runner / alone for alone, in_runner in rounds]
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    print("| bare step | step in the runner | ratio |")
-    print("| --- | --- | --- |")
-    print(
-        f"| {bare:.2f} ms | {runner:.2f} ms "
-        f"| {middle:.2f} ({low:.2f} to {high:.2f}) |"
+    ratio = quartiles([in_runner / alone for alone, in_runner in rounds])
+    print_table(
+        ("bare step", "step in the runner", "ratio"),
+        [(f"{bare:.2f} ms", f"{runner:.2f} ms", ratio)],
     )
 
 

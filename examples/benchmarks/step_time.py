@@ -1,4 +1,4 @@
-r"""Measure what a sharpness-aware step costs, against a plain Keras step.
+r"""Measure the cost of a sharpness-aware step, relative to a plain Keras step.
 
     python examples/benchmarks/step_time.py
     python examples/benchmarks/step_time.py --steps-only --models mlp cnn \
@@ -13,20 +13,20 @@ with TensorFlow once with the graph executor and once with XLA
 (`jit_compile=True`), with JAX compiled, with PyTorch eager. `--peer` adds, to
 the same rounds, the step of another library on the same network and batch:
 `SharpnessAwareMinimization` of tf-keras, `optax.contrib.sam` in opaque mode, or
-`pytorch_optimizer.SAM`, which is to be installed.
+`pytorch_optimizer.SAM`, which must be installed.
 
 - Time per step: rounds of plain and SAM steps alternate, in random order within
   a round; the ratio is the median of the ratios of the rounds, with its
-  quartiles. A slow spell of the machine then hits both sides.
+  quartiles. A slow phase of the machine then affects both sides.
 - First step: making the train function and calling it once on a new, built
-  model, so tracing, compilation, making the optimizer's variables and one
+  model: tracing, compilation, creation of the optimizer's variables, and one
   step. Median over repetitions with new models, in random order.
 - Memory: each variant trains 16 layers of 2,048 x 2,048 weights (268 MB) on one
-  example in a process of its own; the difference of the peaks of resident
-  memory is expressed in copies of the weights. Activations are negligible.
+  example in a separate process; the difference of the peaks of resident memory
+  is given in copies of the weights. Activations are negligible.
 
 Networks and batches are sized so that a step takes milliseconds to tens of
-milliseconds on two CPU cores; the overhead of a call is then a small part.
+milliseconds on two CPU cores; the overhead of a call is then negligible.
 
 It takes about 8 minutes on two CPU cores. Expected: see README.md, section
 "What a step costs".
@@ -51,6 +51,8 @@ if "--backend" in sys.argv:
 import keras
 import numpy as np
 from networks import NETWORKS
+from report import print_table
+from report import quartiles
 from steppers import MODES
 from steppers import PEER
 from steppers import Stepper
@@ -60,18 +62,18 @@ import keras_sam
 from keras_sam.experiments.memory import keep_freed_memory
 
 NUM_MICROBATCHES = 8
-WAYS = {
+VARIANTS = {
     "periodic_5": {"rho": keras_sam.schedules.Periodic(5, 0.05)},
     "quarter": {"ascent_fraction": 0.25},
     "norm_only": {"perturb": "norm_only"},
 }
-"""Arguments of `SAMModel` that `--methods` knows besides names of methods."""
+"""Values of `--methods` that are no methods, as arguments of `SAMModel`."""
 BIG = 2048
 NUM_BIG = 16
 
 
 class Timer:
-    """Takes the time of steps.
+    """Measures the time of steps.
 
     Args:
         stepper: See `steppers`.
@@ -110,8 +112,8 @@ def make_timer(network, mode, sam=None, is_peer=False):
     return Timer(Stepper(model, x, y))
 
 
-def forget_earlier_models():
-    """Free them now, so that it does not happen during a measurement."""
+def free_earlier_models():
+    """Free them now, and not during a measurement."""
     keras.utils.clear_session()
     gc.collect()
 
@@ -119,16 +121,16 @@ def forget_earlier_models():
 def in_random_order(measure, variants):
     """Return `{variant: measure(variant)}`, measured in random order."""
     order = random.sample(variants, len(variants))
-    found = {variant: measure(variant) for variant in order}
-    return {variant: found[variant] for variant in variants}
+    measured = {variant: measure(variant) for variant in order}
+    return {variant: measured[variant] for variant in variants}
 
 
 def step_rows(network, mode, args):
     """Return a row for each method, and for the peer: time per step.
 
-    Five steps in a row are a whole cycle of those that climb now and then.
+    Methods with plain steps in between have a period of five steps.
     """
-    forget_earlier_models()
+    free_earlier_models()
     timers = {
         name: make_timer(network, mode, sam)
         for name, sam in settings_of(args.methods).items()
@@ -144,15 +146,13 @@ def step_rows(network, mode, args):
     plain = 1000 * statistics.median(r["plain"] for r in rounds)
     for name in list(timers)[1:]:
         sam = 1000 * statistics.median(r[name] for r in rounds)
-        ratios = [r[name] / r["plain"] for r in rounds]
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         yield (
             network,
             mode,
             name,
             f"{plain:.2f} ms",
             f"{sam:.2f} ms",
-            f"{middle:.2f} ({low:.2f} to {high:.2f})",
+            quartiles([r[name] / r["plain"] for r in rounds]),
         )
 
 
@@ -166,7 +166,7 @@ def first_step_rows(network, mode, methods, num_repeats):
         }
 
     def measure(name):
-        forget_earlier_models()
+        free_earlier_models()
         return make_timer(network, mode, variants[name]).run(1)
 
     in_random_order(measure, list(variants))
@@ -247,14 +247,14 @@ def peak_memory():
 
 
 def num_layers(smoke):
-    """Return how many layers the network for memory has."""
+    """Return the number of layers of the network for memory."""
     return 2 if smoke else NUM_BIG
 
 
 def settings_of(methods):
     """Return `{name: arguments of SAMModel}`, `None` for the plain model."""
     named = {
-        name: WAYS.get(name, {"method": name})
+        name: VARIANTS.get(name, {"method": name})
         for name in methods
         if name != "plain"
     }
@@ -266,14 +266,6 @@ def median_ratio(repeats, numerator, denominator):
     return statistics.median(r[numerator] / r[denominator] for r in repeats)
 
 
-def print_table(header, rows):
-    """Print a markdown table, each row as soon as it is there."""
-    print("\n| " + " | ".join(header) + " |")
-    print("|" + " --- |" * len(header))
-    for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
-
-
 def main():
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -283,7 +275,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=["sam"])
     parser.add_argument(
         "--backend",
-        choices=[keras.backend.backend()],  # It was read before Keras was.
+        choices=[keras.backend.backend()],  # Read before Keras is imported.
         metavar="{tensorflow,jax,torch}",
     )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)

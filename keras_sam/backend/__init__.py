@@ -33,6 +33,8 @@ Private Keras names that this folder relies on, each covered by
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
 | `global_seed_generator` | made before a pass, not in it |
+| `random_seed_dtype` | the dtype of a seed |
+| `SeedGenerator._initial_seed` | whether PyTorch's generators are drawn from |
 """
 
 import keras
@@ -41,16 +43,19 @@ from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
 from keras_sam.backend.common import draw_purely
+from keras_sam.backend.common import draws_by_example
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
 from keras_sam.backend.common import kept_generators
 from keras_sam.backend.common import mean_over_replicas
+from keras_sam.backend.common import normal_like
 from keras_sam.backend.common import num_replicas
 from keras_sam.backend.common import perturbed_weights
 from keras_sam.backend.common import stored_values
 from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
+from keras_sam.backend.common import with_equal_lengths
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
@@ -125,6 +130,7 @@ __all__ = [
     "densify",
     "dot",
     "draw_purely",
+    "draws_by_example",
     "filled_like",
     "flatten_layers",
     "functional_init_arguments",
@@ -140,6 +146,7 @@ __all__ = [
     "loss_scale",
     "made_global_seed_variable",
     "mean_over_replicas",
+    "normal_like",
     "num_replicas",
     "optimizer_of",
     "perturbed_weights",
@@ -157,5 +164,6 @@ __all__ = [
     "track_loss",
     "unlisted_state",
     "unscale_loss_for_distribution",
+    "with_equal_lengths",
     "write_unlisted",
 ]

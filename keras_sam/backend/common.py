@@ -49,6 +49,20 @@ def take(tensor: Tensor, start: Tensor, size: Tensor) -> Tensor:
     return keras.ops.take(tensor, index, axis=0)
 
 
+def with_equal_lengths(
+    nest: Any, lengths: dict[str, Tensor], message: str
+) -> Any:
+    """Return a nest whose tensors are known to have equal lengths.
+
+    Args:
+        nest: Nest of tensors.
+        lengths: Their lengths by name.
+        message: What an error says.
+    """
+    del lengths, message
+    return nest
+
+
 def num_replicas() -> int:
     """Return 1: a step sees the whole batch, on however many devices."""
     return 1
@@ -59,9 +73,55 @@ def mean_over_replicas(nest: Any) -> Any:
     return nest
 
 
+def draws_by_example() -> contextlib.AbstractContextManager[Any]:
+    """Return a context for passes over a batch and over some of its examples.
+
+    In it the numbers that Keras draws for the first examples do not depend on
+    how many examples follow. With most generators they never do.
+    """
+    return contextlib.nullcontext()
+
+
 def draw_purely(function: Callable[[], Any]) -> Any:
     """Return what a function returns: seeds are variables of Keras."""
     return function()
+
+
+def normal_like(vector: Vector, seed: int, count: Tensor) -> Vector:
+    """Return standard normal numbers, the same for the same arguments.
+
+    Args:
+        vector: Tensors whose shapes and dtypes the draws have.
+        seed: Integer >= 0.
+        count: Scalar; each whole number has draws of its own.
+    """
+    dtype = keras_private.random_seed_dtype()
+    second = keras.ops.cast(keras.ops.round(count), dtype)
+    draws = []
+    for i, tensor in enumerate(vector):
+        # Backends add the two words of a seed: distances between first words
+        # (an odd number of about 2^31 / 1.6) are far above any count.
+        first = (seed + (i + 1) * 0x4F1BBCDD) % 2**31
+        words = [keras.ops.cast(first, dtype), second]
+        draws.append(
+            keras.random.normal(
+                tensor.shape,
+                dtype=keras.backend.standardize_dtype(tensor.dtype),
+                seed=_GivenSeed(keras.ops.stack(words)),
+            )
+        )
+    return draws
+
+
+class _GivenSeed(keras.random.SeedGenerator):
+    """A generator whose next seed is given, be it traced or not."""
+
+    def __init__(self, seed: Tensor) -> None:
+        self._given = seed
+
+    def next(self, ordered: bool = True) -> Tensor:
+        del ordered
+        return self._given
 
 
 def perturbed_weights(

@@ -5,6 +5,7 @@ import weakref
 from typing import Any
 
 import keras
+from keras.src.backend import random_seed_dtype
 from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.masking import set_keras_mask
 from keras.src.backend.common.name_scope import current_path
@@ -27,6 +28,7 @@ __all__ = [
     "functional_init_arguments",
     "get_keras_mask",
     "get_stateless_scope",
+    "random_seed_dtype",
     "set_keras_mask",
     "unscale_loss_for_distribution",
 ]
@@ -78,6 +80,19 @@ def made_global_seed_variable() -> keras.Variable:
     generator = global_seed_generator()
     random.setstate(before)
     return generator.state
+
+
+def has_unseeded_draws(model: keras.Model) -> bool:
+    """Return whether a layer has a generator that was given no seed.
+
+    On PyTorch, dropout then draws from the generator of the process.
+    """
+    return any(
+        isinstance(value, keras.random.SeedGenerator)
+        and value._initial_seed is None
+        for layer in model._flatten_layers()
+        for value in vars(layer).values()
+    )
 
 
 def unlisted_variables(model: keras.Model) -> list[keras.Variable]:

@@ -1,6 +1,6 @@
 """Data for the papers' experiments: sources, augmentation, wrong labels.
 
-All of it is NumPy and Pillow, so that it is the same on every backend.
+Everything uses NumPy and Pillow, and is therefore the same on every backend.
 """
 
 from keras_sam.data.augmentation import crop

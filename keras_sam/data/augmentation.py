@@ -1,4 +1,4 @@
-"""Random changes of images, each image by draws of its own.
+"""Random transforms of images, with separate draws for each image.
 
 Each function takes images of shape `(num_images, height, width, channels)` and
 a NumPy generator, and returns new images of the same shape and type.
@@ -24,9 +24,9 @@ def flip(images: Any, generator: np.random.Generator) -> Any:
 
 
 def crop(images: Any, generator: np.random.Generator, padding: int = 4) -> Any:
-    """Shift each image by up to `padding` positions, borders mirrored.
+    """Shift each image by up to `padding` positions, with mirrored borders.
 
-    The images are padded by reflection and cut out again at a random place.
+    The images are padded by reflection and cropped at a random position.
 
     Args:
         images: Array of shape `(num_images, height, width, channels)`.
@@ -42,6 +42,7 @@ def crop(images: Any, generator: np.random.Generator, padding: int = 4) -> Any:
     windows = np.lib.stride_tricks.sliding_window_view(
         padded, images.shape[1:3], axis=(1, 2)
     )
+    # Windows have the shape (image, top, left, channel, height, width).
     top, left = generator.integers(0, 2 * padding + 1, (2, len(images)))
     return np.moveaxis(windows[np.arange(len(images)), top, left], 1, -1)
 
@@ -49,8 +50,8 @@ def crop(images: Any, generator: np.random.Generator, padding: int = 4) -> Any:
 def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
     """Set a square of each image to zero.
 
-    The center is anywhere in the image, so that the square may reach over the
-    border. Images are to be standardized before, so that zero is the mean.
+    The center is anywhere in the image, so that the square may extend over the
+    border. Images should be standardized before, so that zero is the mean.
 
     Args:
         images: Array of shape `(num_images, height, width, channels)`.
@@ -63,9 +64,11 @@ def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
 
     Reference:
         [DeVries and Taylor, 2017](https://arxiv.org/abs/1708.04552). Deviation
-        of the SAM authors' code from it: one square for the whole batch.
+        of the SAM authors' code: one square for the whole batch.
     """
     number, height, width, _ = images.shape
+    # With c the center, |i - c + 1/2| < size / 2 holds for exactly `size`
+    # positions i, from c - size / 2 to c + size / 2 - 1.
     inside = [
         np.abs(
             np.arange(length) - generator.integers(0, length, (number, 1)) + 0.5
@@ -80,10 +83,10 @@ def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
 def random_resized_crop(
     images: Any, generator: np.random.Generator, size: int = 0
 ) -> Any:
-    """Cut a random part out of each image and scale it to a square.
+    """Crop a random part of each image and scale it to a square.
 
-    The part has 8 to 100 % of the area and is between 3/4 and 4/3 times as
-    wide as high; where it does not fit, it is cut off at the border.
+    The part has 8 to 100 % of the area and an aspect ratio between 3/4 and
+    4/3; if it does not fit, it is clipped at the border.
 
     Args:
         images: Array of bytes of shape `(num_images, height, width, 3)`.
@@ -102,6 +105,7 @@ def random_resized_crop(
     number, height, width, _ = images.shape
     size = size or height
     areas = generator.uniform(0.08, 1.0, number) * height * width
+    # Uniform in the logarithm: r and 1 / r are equally likely.
     ratios = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3), number))
     heights = np.clip(np.sqrt(areas / ratios), 1, height)
     widths = np.clip(np.sqrt(areas * ratios), 1, width)

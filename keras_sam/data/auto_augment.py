@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Operation = tuple[str, float, int]
-"""A name, how likely it is applied, and its magnitude from 0 to 9."""
+"""A name, the probability to apply it, and its magnitude from 0 to 9."""
 
 _TEXT = {
     "cifar": """
@@ -74,11 +74,12 @@ of the AutoAugment paper.
 
 @dataclasses.dataclass(frozen=True)
 class AutoAugment:
-    """Changes each image by one pair of operations, drawn from a policy.
+    """Transforms each image by one pair of operations, drawn from a policy.
 
-    An operation of the pair is applied with its own probability. Geometric
-    operations and enhancements go either way with probability 1/2 each, and
-    fill what they uncover with grey.
+    Each operation of the pair is applied with its own probability. Geometric
+    operations and enhancements have either sign with probability 1/2, and fill
+    uncovered areas with grey. `keras.layers.RandAugment` and the operations of
+    `keras.layers` have other ranges and draws than these tables.
 
     Args:
         policy: `"cifar"` (CIFAR-10, CIFAR-100), `"svhn"` or `"imagenet"`.
@@ -92,8 +93,8 @@ class AutoAugment:
 
     Reference:
         [Cubuk et al., 2019](https://arxiv.org/abs/1805.09501), tables 6 to 9.
-        Deviation of the SAM authors' code from it: 95 pairs for CIFAR, of
-        which the paper prints 25.
+        Deviation of the SAM authors' code: 95 pairs for CIFAR, of which the
+        paper prints 25.
     """
 
     policy: str = "cifar"
@@ -109,7 +110,7 @@ class AutoAugment:
     def __call__(self, images: Any, generator: np.random.Generator) -> Any:
         if images.dtype != np.uint8:
             raise ValueError(
-                "`images` must be bytes: change them before they are "
+                "`images` must be bytes: apply this before they are "
                 f"standardized. Received: images of type {images.dtype}"
             )
         pairs = POLICIES[self.policy]
@@ -117,12 +118,12 @@ class AutoAugment:
         draws = generator.random((len(images), 2))
         signs = generator.choice((-1.0, 1.0), (len(images), 2))
         return np.stack([
-            _changed(image, pairs[k], draw, sign)
+            _transformed(image, pairs[k], draw, sign)
             for image, k, draw, sign in zip(images, chosen, draws, signs)
         ])
 
 
-def _changed(
+def _transformed(
     image: Any, pair: tuple[Operation, Operation], draws: Any, signs: Any
 ) -> Any:
     from PIL import Image
@@ -130,6 +131,7 @@ def _changed(
     picture = Image.fromarray(image)
     for (name, probability, magnitude), draw, sign in zip(pair, draws, signs):
         if draw < probability:
+            # 0 to 9 are ten values, equally spaced over the range of the name.
             picture = operation(name)(picture, magnitude / 9, sign)
     return np.asarray(picture)
 
@@ -138,7 +140,7 @@ def operation(name: str) -> Callable[[Any, float, float], Any]:
     """Return a function of a picture, a magnitude in [0, 1] and a sign.
 
     The ranges are those of the paper's table 6. Translations are relative to
-    the size of the image: 150 of 331 positions at most.
+    the size of the image: at most 150/331 of it.
 
     Args:
         name: As in the paper.
@@ -152,8 +154,8 @@ def operation(name: str) -> Callable[[Any, float, float], Any]:
     def affine(coefficients: Callable[[float], Any]) -> Any:
         return lambda p, m, s: _affine(p, coefficients(s * m))
 
-    def enhancement(kind: Any) -> Any:
-        return lambda p, m, s: kind(p).enhance(1 + 0.9 * s * m)
+    def enhancement(enhancer: Any) -> Any:
+        return lambda p, m, s: enhancer(p).enhance(1 + 0.9 * s * m)
 
     return {
         "ShearX": affine(lambda m: (1, 0.3 * m, 0, 0, 1, 0)),

@@ -1,4 +1,4 @@
-"""Batches for `fit`, in an order that the seed and the epoch give."""
+"""Batches for `fit`, in an order that depends on seed and epoch."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -9,39 +9,39 @@ import numpy as np
 
 from keras_sam import validation
 
-Change = Callable[[Any, np.random.Generator], Any]
-"""A function of images and a NumPy generator, as `augmentation` has them."""
+Transform = Callable[[Any, np.random.Generator], Any]
+"""A function of images and a NumPy generator, as in `augmentation`."""
 
 
 class Batches(keras.utils.PyDataset):
     """Batches of arrays for `fit`, in a new order in each epoch.
 
     The order depends on the seed and the epoch only, so that it is the same on
-    every backend, for every method, and for a run that was stopped and goes on.
+    every backend, for every method, and for a run that is stopped and resumed.
     On TensorFlow, `fit(x, y)` after `keras.utils.set_random_seed` repeats one
     order in every epoch
     ([tensorflow#35682](https://github.com/tensorflow/tensorflow/issues/35682)),
-    in which wrong labels are learned sooner. Instead:
+    with which wrong labels are memorized sooner. Instead:
 
     ```python
     batches = keras_sam.data.Batches(x, y, batch_size=64, seed=0)
     model.fit(batches, epochs=40, shuffle=False)
     ```
 
-    `shuffle=False`, because Keras would shuffle the batches once more, with a
-    generator that does not depend on the epoch alone.
+    Use `shuffle=False`, because Keras would shuffle the batches once more, with
+    a generator that does not depend on the epoch alone.
 
-    With several workers on JAX or PyTorch, let the model see a batch
-    (`test_on_batch`) before its first `fit`: Keras otherwise draws batches to
-    build it, and begins each epoch with some of the epoch before.
+    With several workers on JAX or PyTorch, call `test_on_batch` on a batch
+    before the first `fit`: otherwise Keras draws batches to build the model,
+    and starts each epoch with some of the epoch before.
 
     Args:
-        x: Array of shape `(num_examples, ...)`, or a nested structure of such.
+        x: Array of shape `(num_examples, ...)`, or a nest of such arrays.
         y: The same.
         batch_size: Integer >= 1. The last batch of an epoch may be smaller.
             Defaults to 32.
         seed: Integer. Defaults to 0.
-        epoch: Integer, the epoch to begin with. Defaults to 0.
+        epoch: Integer, the first epoch. Defaults to 0.
         **kwargs: As for `keras.utils.PyDataset`: `workers`,
             `use_multiprocessing`, `max_queue_size`.
 
@@ -94,8 +94,8 @@ class Batches(keras.utils.PyDataset):
 class ImageBatches(Batches):
     """Shuffled, augmented, standardized batches, on any backend.
 
-    What a batch holds depends on the seed, the epoch and its position only:
-    not on the number of workers, and not on what came before.
+    The content of a batch depends on the seed, the epoch and its position
+    only, not on the number of workers or on previous batches.
 
     Args:
         images: Array of bytes of shape `(num_images, height, width,
@@ -105,8 +105,8 @@ class ImageBatches(Batches):
             Defaults to 128.
         changes: Functions of images and a generator, applied to the bytes in
             this order: `AutoAugment()`, `crop`, `flip`.
-        statistics: What `channel_statistics` returns. Defaults to that of the
-            images.
+        statistics: Means and deviations, as from `channel_statistics`.
+            Defaults to those of the images.
         final_changes: The same, applied after standardization: `cutout`.
         **kwargs: As for `Batches`: `seed`, `epoch`, `workers`.
 
@@ -119,9 +119,9 @@ class ImageBatches(Batches):
         images: Any,
         labels: Any,
         batch_size: int = 128,
-        changes: Sequence[Change] = (),
+        changes: Sequence[Transform] = (),
         statistics: tuple[Any, Any] | None = None,
-        final_changes: Sequence[Change] = (),
+        final_changes: Sequence[Transform] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(images, np.asarray(labels), batch_size, **kwargs)
@@ -133,11 +133,11 @@ class ImageBatches(Batches):
         """Return the images and labels of one batch."""
         images, labels = super().__getitem__(index)
         generator = np.random.default_rng((self._seed, self._epoch, index))
-        for change in self._changes:
-            images = change(images, generator)
+        for transform in self._changes:
+            images = transform(images, generator)
         images = standardized(images, self._statistics)
-        for change in self._final_changes:
-            images = change(images, generator)
+        for transform in self._final_changes:
+            images = transform(images, generator)
         return images, labels
 
 
@@ -146,7 +146,7 @@ def standardized(images: Any, statistics: tuple[Any, Any]) -> Any:
 
     Args:
         images: Array of shape `(num_images, height, width, channels)`.
-        statistics: What `channel_statistics` returned for the training images.
+        statistics: The `channel_statistics` of the training images.
 
     Returns:
         Array of the same shape.
@@ -164,6 +164,7 @@ def channel_statistics(images: Any) -> tuple[Any, Any]:
     Returns:
         Two arrays of shape `(channels,)`.
     """
+    # In float32, a sum over all pixels of a data set would lose digits.
     axes = (0, 1, 2)
     mean = images.mean(axes, dtype="float64")
     deviation = images.std(axes, dtype="float64")

@@ -1,7 +1,8 @@
-"""Images with labels, as arrays, from where one has them."""
+"""Images with labels, as arrays, from several sources."""
 
 import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class ImageDataset:
     num_classes: int
 
     def subset(self, num_train: int, num_test: int) -> "ImageDataset":
-        """Return a random choice of the images, always the same.
+        """Return a fixed random subset of the images.
 
         Args:
             num_train: Integer, at most the number of training images.
@@ -34,7 +35,7 @@ class ImageDataset:
             `ImageDataset`.
 
         Raises:
-            ValueError: If there are not so many.
+            ValueError: If there are fewer images.
         """
         return dataclasses.replace(
             self,
@@ -43,17 +44,17 @@ class ImageDataset:
         )
 
     def held_out(self, number: int) -> "ImageDataset":
-        """Return a random split of the training images, always the same.
+        """Return a fixed random split of the training images.
 
         Args:
-            number: Integer, how many are for testing, fewer than there are.
-                The others are for training.
+            number: Integer, the number of images for testing. The others, at
+                least one, are for training.
 
         Returns:
-            `ImageDataset`, without the images for testing of this one.
+            `ImageDataset`, without the present test images.
 
         Raises:
-            ValueError: If there are not so many.
+            ValueError: If there are no more images than `number`.
         """
         images, labels = self.train
         if not 1 <= number < len(labels):
@@ -80,7 +81,7 @@ def from_tfds(
     Args:
         name: `"cifar10"`, `"cifar100"`, `"svhn_cropped"`, `"fashion_mnist"`
             or any other with `image` and `label`.
-        data_dir: Where tensorflow-datasets keeps its files.
+        data_dir: Folder of the files of tensorflow-datasets.
         splits: For training and for testing. Defaults to `"train"` and
             `"test"`; SVHN in the papers is `"train+extra"` and `"test"`.
         **arguments: As for `tensorflow_datasets.load`.
@@ -108,13 +109,13 @@ def from_tfds(
 
 
 class ImageFiles:
-    """Images that are read, and scaled to one size, when they are asked for.
+    """Images that are read from files and scaled when they are indexed.
 
     Args:
         records: Sequence of dictionaries whose `image` has the bytes of a
             file.
-        size: Height and width. Images are scaled to cover it and cut to their
-            middle.
+        size: Height and width. Images are scaled to cover it and cropped at
+            their center.
     """
 
     def __init__(self, records: Any, size: tuple[int, int]) -> None:
@@ -126,7 +127,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """That of the array of all images."""
+        """The shape of the array of all images."""
         return len(self), *self._size, 3
 
     def __getitem__(self, rows: Any) -> Any:
@@ -152,18 +153,18 @@ def from_tfds_files(
     data_dir: str | Path | None = None,
     splits: tuple[str, str] = ("train", "test"),
 ) -> ImageDataset:
-    """Return a data set of tensorflow-datasets that memory does not hold.
+    """Return a data set of tensorflow-datasets that does not fit in memory.
 
     Images are decoded when a batch needs them; the labels are read at once,
-    which takes one pass over the files. The data set has to be stored as
+    which takes one pass over the files. The data set must be stored as
     `array_record`, as `tensorflow_datasets.data_source` prepares it.
 
     Args:
         name: `"imagenet2012"`, `"food101"`, or any other with `image` and
             `label`.
-        size: Height and width. Images are scaled to cover it and cut to their
-            middle.
-        data_dir: Where tensorflow-datasets keeps its files.
+        size: Height and width. Images are scaled to cover it and cropped at
+            their center.
+        data_dir: Folder of the files of tensorflow-datasets.
         splits: For training and for testing. Defaults to `"train"` and
             `"test"`.
 
@@ -197,18 +198,18 @@ def _tensorflow_datasets() -> Any:
         import tensorflow_datasets
     except ImportError as error:
         raise ImportError(
-            "Data by name comes from tensorflow-datasets: "
+            "Data sets by name require tensorflow-datasets: "
             "`pip install tensorflow-datasets tensorflow`."
         ) from error
     return tensorflow_datasets
 
 
 def from_strips(folder: str | Path) -> ImageDataset:
-    """Return square images that are stacked in files, one class in each.
+    """Return square images that are stacked in files of one class each.
 
     Args:
-        folder: Has `train/CLASS-K.EXT` and `test/CLASS-K.EXT`: vertical strips
-            of square images as wide as the strip. Classes are numbered in
+        folder: Has `train/CLASS-K.EXT` and `test/CLASS-K.EXT`, vertical strips
+            of square images of the strip's width. Classes are numbered in
             alphabetical order.
 
     Returns:
@@ -217,28 +218,17 @@ def from_strips(folder: str | Path) -> ImageDataset:
     Raises:
         ValueError: If there are no such files.
     """
-    files = _files(Path(folder), "*")
-    names = sorted({_class_of_strip(file) for file in files["train"]})
-
-    def read(split: str) -> tuple[Any, Any]:
-        strips = [_strip(file) for file in files[split]]
-        labels = [
-            np.full(len(strip), names.index(_class_of_strip(file)), "int32")
-            for file, strip in zip(files[split], strips)
-        ]
-        return np.concatenate(strips), np.concatenate(labels)
-
-    return ImageDataset(read("train"), read("test"), len(names))
+    return _read(folder, "*", lambda file: file.stem.rsplit("-", 1)[0], _strip)
 
 
 def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
-    """Return images in files of their own, in a folder for each class.
+    """Return images in single files, in a folder for each class.
 
     Args:
         folder: Has `train/CLASS/FILE` and `test/CLASS/FILE`. Classes are
             numbered in alphabetical order.
         size: Height and width. Images of another size are scaled to cover it
-            and cut to its middle.
+            and cropped at their center.
 
     Returns:
         `ImageDataset`.
@@ -246,26 +236,24 @@ def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
     Raises:
         ValueError: If there are no such files.
     """
-    files = _files(Path(folder), "*/*")
-    names = sorted({file.parent.name for file in files["train"]})
-
-    def read(split: str) -> tuple[Any, Any]:
-        images = [_fitted(file, size) for file in files[split]]
-        labels = [names.index(file.parent.name) for file in files[split]]
-        return np.stack(images), np.array(labels, "int32")
-
-    return ImageDataset(read("train"), read("test"), len(names))
+    return _read(
+        folder,
+        "*/*",
+        lambda file: file.parent.name,
+        lambda file: _fitted(file, size)[None],
+    )
 
 
 def digits() -> ImageDataset:
-    """Return the 1,797 handwritten digits of scikit-learn, 8 x 8 positions.
+    """Return the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels.
 
-    A quarter of each class, always the same, is for testing.
+    A fixed quarter of each class is for testing.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     data = load_digits()
+    # Pixels of the digits are integers from 0 to 16.
     images = (data.images[..., None] * (255 / 16)).round().astype("uint8")
     train_x, test_x, train_y, test_y = train_test_split(
         images,
@@ -283,13 +271,26 @@ def _choose(data: tuple[Any, Any], number: int) -> tuple[Any, Any]:
         raise ValueError(
             f"There are {len(labels)} images. Received: a subset of {number}"
         )
+    # A prefix of one permutation: smaller subsets are parts of larger ones.
     chosen = np.random.default_rng(0).permutation(len(labels))[:number]
     return images[chosen], labels[chosen]
 
 
-def _files(folder: Path, pattern: str) -> dict[str, list[Path]]:
+def _read(
+    folder: str | Path,
+    pattern: str,
+    class_of: Callable[[Path], str],
+    images_of: Callable[[Path], Any],
+) -> ImageDataset:
+    """Return the images of files, each of which has one class.
+
+    Raises:
+        ValueError: If there are no files.
+    """
     files = {
-        split: sorted(p for p in (folder / split).glob(pattern) if p.is_file())
+        split: sorted(
+            p for p in (Path(folder) / split).glob(pattern) if p.is_file()
+        )
         for split in ("train", "test")
     }
     if not all(files.values()):
@@ -297,7 +298,15 @@ def _files(folder: Path, pattern: str) -> dict[str, list[Path]]:
             f"`folder` must hold images as train/{pattern} and test/{pattern}. "
             f"Received: folder={str(folder)!r}"
         )
-    return files
+    names = sorted({class_of(file) for file in files["train"]})
+
+    def read(split: str) -> tuple[Any, Any]:
+        images = [images_of(file) for file in files[split]]
+        classes = [names.index(class_of(file)) for file in files[split]]
+        labels = np.repeat(np.array(classes, "int32"), [len(x) for x in images])
+        return np.concatenate(images), labels
+
+    return ImageDataset(read("train"), read("test"), len(names))
 
 
 def _fitted(file: Any, size: tuple[int, int]) -> Any:
@@ -306,10 +315,6 @@ def _fitted(file: Any, size: tuple[int, int]) -> Any:
 
     with Image.open(file) as image:
         return np.asarray(ImageOps.fit(image.convert("RGB"), size[::-1]))
-
-
-def _class_of_strip(file: Path) -> str:
-    return file.stem.rsplit("-", 1)[0]
 
 
 def _strip(file: Path) -> Any:

@@ -1,4 +1,7 @@
-"""Wrong labels, and which ones are wrong."""
+"""Artificial label noise, with an exact number of wrong labels.
+
+The twin for any noise matrix is `cleanlab.benchmarking.noise_generation`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +36,7 @@ def symmetric_noise(
     seed: int = 0,
     include_own: bool = False,
 ) -> NoisyLabels:
-    """Replace labels by ones drawn from the other classes, all alike.
+    """Replace labels with labels drawn uniformly from the other classes.
 
     Args:
         labels: Integer array of shape `(num_examples,)`, with values in
@@ -42,12 +45,11 @@ def symmetric_noise(
             whole number of them, is replaced.
         num_classes: Integer >= 2.
         seed: Integer. The same seed gives the same labels. Defaults to 0.
-        include_own: Whether labels are drawn from all classes, so that some
-            of those replaced are right. Defaults to `False`: all of them are
-            wrong afterwards.
+        include_own: Whether labels are drawn from all classes, so that some of
+            the new labels are right. Defaults to `False`: all are wrong.
 
     Returns:
-        `NoisyLabels`; `labels` is left as it is.
+        `NoisyLabels`; `labels` is not changed.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -55,6 +57,8 @@ def symmetric_noise(
     labels = _checked(labels, fraction, num_classes)
     generator = np.random.default_rng(seed)
     chosen = _chosen(np.arange(len(labels)), fraction, generator)
+    # A shift of 1 to num_classes - 1, modulo num_classes, is uniform over the
+    # other classes.
     lowest = 0 if include_own else 1
     shift = generator.integers(lowest, num_classes, len(chosen))
     noisy = labels.copy()
@@ -68,18 +72,18 @@ def asymmetric_noise(
     confusions: Mapping[int, int],
     seed: int = 0,
 ) -> NoisyLabels:
-    """Replace labels of some classes, each by that of a class like it.
+    """Replace labels of some classes with that of a similar class.
 
     Args:
         labels: Integer array of shape `(num_examples,)`.
         fraction: Number in [0, 1]. This fraction of the labels of each class
             in `confusions` is wrong afterwards.
-        confusions: From a class to the class that it is taken for:
-            `CIFAR10_CONFUSIONS`, or any other.
+        confusions: Maps a class to its replacement: `CIFAR10_CONFUSIONS`, or
+            any other mapping.
         seed: Integer. The same seed gives the same labels. Defaults to 0.
 
     Returns:
-        `NoisyLabels`; `labels` is left as it is.
+        `NoisyLabels`; `labels` is not changed.
 
     Raises:
         ValueError: If an argument is outside its range.

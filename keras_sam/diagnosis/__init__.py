@@ -1,1 +1,1 @@
-"""One step of a model, measured: `verify` and `suggest_rho`."""
+"""Diagnosis of one step of a model: `verify` and `suggest_rho`."""

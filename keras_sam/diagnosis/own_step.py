@@ -1,4 +1,4 @@
-"""What becomes of a batch in a `train_step` of the user's own."""
+"""The batch that a custom `train_step` passes on."""
 
 import copy
 from typing import Any
@@ -14,10 +14,10 @@ from keras_sam.types import Batch
 
 
 def passed_on(model: Any, batch: Batch) -> Batch:
-    """Return what the step of `SAMModel` is given in a step on a batch.
+    """Return the batch that a custom `train_step` gives to `SAMModel`'s.
 
-    Whether it is called shows only when the user's step is. That one then
-    stops there, or was a plain one; either way all variables are set back.
+    The custom step is called on the batch, up to the call of the step of
+    `SAMModel`, if it has one. Afterwards all variables are restored.
 
     Args:
         model: A compiled, built `SAMModel`.
@@ -27,11 +27,12 @@ def passed_on(model: Any, batch: Batch) -> Batch:
         `Batch`.
 
     Raises:
-        ValueError: If the model has a `train_step` of its own that does not
-            call the one of `SAMModel`.
+        ValueError: If the model has a custom `train_step` that does not call
+            the one of `SAMModel`.
     """
     if getattr(model.train_step, "__func__", None) is Trainer.train_step:
         return batch
+    # Copies: on PyTorch, the value of a variable is changed in place.
     before = [(v, copy.deepcopy(backend.read(v))) for v in _written(model)]
     model._sam.is_step_probed = True
     try:
@@ -49,7 +50,7 @@ def passed_on(model: Any, batch: Batch) -> Batch:
 
 
 def _written(model: Any) -> list[keras.Variable]:
-    """Return what a step may write, several optimizers' state included."""
+    """Return all variables that a custom step may write."""
     return [
         *model.trainable_variables,
         *state_variables(model),

@@ -1,4 +1,4 @@
-"""`suggest_rho`: how the loss rises with the radius, and which one to try."""
+"""`suggest_rho`: the rise of the loss with the radius, and a suggestion."""
 
 import dataclasses
 import math
@@ -19,16 +19,16 @@ from keras_sam.engine.step import Step
 from keras_sam.sam_model import SAMModel
 
 LEAST_RISE = 0.001
-"""Below it SAM does nothing that one would notice."""
+"""Below it SAM has hardly any effect."""
 LARGEST_RISE = 1.0
-"""Above it the perturbed loss says little about the loss."""
+"""Above it the perturbed loss is hardly related to the loss."""
 SUGGESTED_RISE = 0.1
 """Not from a paper; see the docstring of `suggest_rho`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RhoSuggestion:
-    """How the loss rises with the radius. Prints as a table.
+    """The rise of the loss with the radius. Prints as a table.
 
     `keras_sam.plots.rho_ladder` draws it.
 
@@ -37,10 +37,10 @@ class RhoSuggestion:
         loss: The training loss at w.
         rhos: The radii that were tried, increasing.
         rises: For each radius, (L(w + e) - L(w)) / |L(w)|.
-        relative_sizes: For each radius, the norm of e over that of the
+        relative_sizes: For each radius, the norm of e divided by that of the
             perturbed weights.
         rho: The suggested radius.
-        reason: Why, in a sentence.
+        reason: The reason for the suggestion, in a sentence.
     """
 
     method: str
@@ -69,24 +69,24 @@ def suggest_rho(
     sample_weight: Any = None,
     rhos: Sequence[float] | None = None,
 ) -> RhoSuggestion:
-    """Measure how the loss rises with the radius, and suggest one to try.
+    """Measure the rise of the loss with the radius, and suggest a radius.
 
     The suggestion is the largest radius of the ladder up to which the loss
-    rises by at most 10 % on the batch. That is where to start a search, not
-    its result. The 10 % are not from a paper: before training, the radii that
-    did best in the two tasks of `examples/frontier.py` raise the loss by about
-    5 % (a convolutional network on CIFAR-10) and 20 % (a dense network on the
+    rises by at most 10 % on the batch. It is the start of a search, not its
+    result. The 10 % are not from a paper: before training, the best radii in
+    the two tasks of `examples/frontier.py` raise the loss by about 5 % (a
+    convolutional network on CIFAR-10) and 20 % (a dense network on the
     digits).
 
-    Nothing is trained: weights, statistics, seeds, metrics and optimizer stay
-    as they are. Warns if the model's own radius raises the loss by less than
+    Nothing is trained: weights, statistics, seeds, metrics and optimizer are
+    not changed. Warns if the model's own radius raises the loss by less than
     0.1 % or by more than 100 %.
 
     Args:
         model: A compiled `SAMModel`.
-        x: What `fit` takes as `x`: inputs of shape `(batch_size, ...)`, or a
-            nest of them, as many as the model is trained with at a time; or
-            what yields batches, the first of which is taken.
+        x: As for `fit`: inputs of shape `(batch_size, ...)`, or a nest of
+            them, with the batch size of training; or an iterable of batches,
+            of which the first is used.
         y: Targets of shape `(batch_size, ...)`, or a nest of them.
         sample_weight: Weights of shape `(batch_size,)`, or `None`.
         rhos: Numbers > 0. Defaults to the method's default radius times
@@ -136,6 +136,8 @@ def _relative_rise(inspection: Inspection) -> float:
 
 def _choose(ladder: list[float], rises: list[float]) -> tuple[float, str]:
     """Return the last radius before the loss first rises too far."""
+    # Not the last radius with a small rise: beyond a barrier the loss may fall
+    # again, and NaN fails every comparison.
     below = 0
     while below < len(rises) and rises[below] <= SUGGESTED_RISE:
         below += 1

@@ -1,4 +1,4 @@
-"""`verify`: what one sharpness-aware step really does to a model."""
+"""`verify`: a report on the passes of one sharpness-aware step."""
 
 import dataclasses
 import math
@@ -23,29 +23,29 @@ from keras_sam.types import Vector
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What one step does. Prints as a table.
+    """A report on one step. Prints as a table.
 
     Attributes:
         rho: The radius of the step.
         loss: The training loss at w.
         perturbed_loss: The training loss at w + e.
         perturbation_norm: The Euclidean norm of e over all weights.
-        relative_sizes: For each variable that moves, by path, the norm of e
-            over that of the weights (infinite for weights of zero).
+        relative_sizes: For each perturbed variable, by path, the norm of e
+            divided by that of the weights (infinite for weights of zero).
         angle: Degrees between the gradients at w and at w + e, over the
             perturbed variables. `nan` for a method with one pass.
-        num_perturbed: How many of the trainable weights are perturbed.
-        num_weights: How many trainable weights there are.
-        left_after_rounding: The part of e that is left in w + e: `(((w + e) -
-            w) . e) / ||e||^2`. 1 up to rounding, but for weights in float16
-            or bfloat16.
-        noise: How much the loss at w differs when it is computed once more.
+        num_perturbed: The number of perturbed weights.
+        num_weights: The number of trainable weights.
+        left_after_rounding: The fraction of e that remains in w + e:
+            `(((w + e) - w) . e) / ||e||^2`. 1 up to rounding, except for
+            weights in float16 or bfloat16.
+        noise: The absolute difference of two evaluations of the loss at w.
             More than rounding if layers draw random numbers that are not
             Keras' (`tf.random`, `random`), which no pass can repeat: then
             `sharpness` is noise.
-        guessed_roles: What variables are taken for by their shape, by path,
-            where no name tells kernels from biases. `perturb` by role and
-            ASAM go by it.
+        guessed_roles: The roles of variables that are guessed from their
+            shape, by path, because no name distinguishes kernels from biases.
+            `perturb` by role and ASAM depend on them.
     """
 
     rho: float
@@ -62,7 +62,7 @@ class Verification:
 
     @property
     def rise(self) -> float:
-        """How much higher the loss is at w + e."""
+        """L(w + e) - L(w)."""
         return self.perturbed_loss - self.loss
 
     def __str__(self) -> str:
@@ -98,31 +98,31 @@ class Verification:
         if self.noise > _SAME_LOSS * abs(self.loss):
             lines.append(
                 f"the loss at w again    differs by {self.noise:.3g}: layers "
-                "draw numbers of their own"
+                "draw random numbers outside Keras"
             )
         return lines
 
 
 _MUCH_ROUNDING = 0.01
-"""What rounding of float32 leaves of e is closer to 1 than this."""
+"""With weights in float32, `left_after_rounding` is closer to 1 than this."""
 
 _SAME_LOSS = 1e-5
-"""Two sums of some thousand float32 numbers, in another order, are closer."""
+"""Two sums of the same thousands of float32 numbers are closer than this."""
 
 
 def verify(
     model: Any, x: Any, y: Any = None, sample_weight: Any = None
 ) -> Verification:
-    """Do the passes of one step on a batch and report what happens.
+    """Compute the passes of one step on a batch, and report on them.
 
-    Nothing is trained: weights, statistics, seeds, metrics and optimizer stay
-    as they are. The batch counts as one (micro-)batch. What a `train_step` of
-    the user's own makes of it before it calls `super().train_step` is done.
+    Nothing is trained: weights, statistics, seeds, metrics and optimizer are
+    not changed. The batch counts as one (micro-)batch. A custom `train_step`
+    is applied to it up to its call of `super().train_step`.
 
     Args:
         model: A compiled `SAMModel`.
-        x: What `fit` takes as `x`: inputs of shape `(batch_size, ...)`, or a
-            nest of them; or what yields batches, the first of which is taken.
+        x: As for `fit`: inputs of shape `(batch_size, ...)`, or a nest of
+            them; or an iterable of batches, of which the first is used.
         y: Targets of shape `(batch_size, ...)`, or a nest of them.
         sample_weight: Weights of shape `(batch_size,)`, or `None`.
 
@@ -131,8 +131,8 @@ def verify(
 
     Raises:
         TypeError: If `model` is not a `SAMModel`.
-        ValueError: If `model` is not compiled, or if the step would be no
-            different from a plain one; with the reason.
+        ValueError: If `model` is not compiled, or if the step would not differ
+            from a plain one; with the reason.
     """
     batch = as_batch(model, x, y, sample_weight)
     rho = float(ops.convert_to_numpy(model.sam.rho_at(model.optimizer)))
@@ -147,6 +147,8 @@ def verify(
     step = Step(model, batch)
     inspection = step.inspect(state, rho)
     check_effect(model, inspection)
+    # The loss at w once more, on the examples and at the weights of the first
+    # pass, which draws the same numbers of Keras' generators.
     if model.sam.method.needs_gradients:
         batch = leading_examples(batch, model.sam.ascent_fraction) or batch
     again = step.two_passes.clean_pass(batch, state, [])
@@ -155,10 +157,10 @@ def verify(
 
 
 def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
-    """Return a batch as `fit` makes it; check and build the model.
+    """Return the first batch that `fit` would make; check and build the model.
 
     Args:
-        model: Should be a compiled `SAMModel`.
+        model: A compiled `SAMModel`.
         x: Inputs.
         y: Targets.
         sample_weight: Weights.
@@ -170,18 +172,6 @@ def as_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> Batch:
         TypeError: If `model` is not a `SAMModel`.
         ValueError: If `model` is not compiled.
     """
-    _check(model)
-    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
-    backend.build(model, tuple(batch))
-    model.build_method_state()
-    return batch
-
-
-_ALL = 2**31 - 1
-"""A size of batches in which no array is cut."""
-
-
-def _check(model: Any) -> None:
     if not isinstance(model, SAMModel):
         raise TypeError(
             "`model` must be a `SAMModel`: `SAMModel.from_model` makes one. "
@@ -192,13 +182,21 @@ def _check(model: Any) -> None:
             "`model` must be compiled with an optimizer: call "
             f"`model.compile()` first. Received: model={model!r}"
         )
+    [(batch, _)] = batches(model, x, y, sample_weight, _ALL, limit=1)
+    backend.build(model, tuple(batch))
+    model.build_method_state()
+    return batch
+
+
+_ALL = 2**31 - 1
+"""A size of batches for which no array is split."""
 
 
 def check_effect(model: SAMModel, inspection: Inspection) -> None:
-    """Check that the perturbation is more than nothing.
+    """Check that the perturbation has an effect.
 
     Raises:
-        ValueError: With the reason, if it is not.
+        ValueError: With the reason, if it has none.
     """
     clean = [g for g in inspection.clean_gradients if g is not None]
     if model.sam.method.needs_gradients and not np.isfinite(_norm(clean)):
@@ -223,10 +221,10 @@ def check_effect(model: SAMModel, inspection: Inspection) -> None:
 
 
 def relative_size(model: SAMModel, inspection: Inspection) -> float:
-    """Return the norm of the perturbation over that of what it moves."""
+    """Return the norm of e divided by that of the perturbed weights."""
     _, perturbed = roles.of_sam_model(model)
-    weights = [_weight(model, i).ravel() for i in perturbed]
-    return _quotient(_norm(inspection.perturbation), np.concatenate(weights))
+    weights = [model.trainable_variables[i] for i in perturbed]
+    return _quotient(_norm(inspection.perturbation), _flat(weights))
 
 
 def _summary(
@@ -238,7 +236,7 @@ def _summary(
 ) -> Verification:
     weights = model.trainable_variables
     _, perturbed = roles.of_sam_model(model)
-    moved = dict(zip(step.two_passes.view.seen, inspection.perturbation))
+    e = dict(zip(step.two_passes.view.seen, inspection.perturbation))
     loss = float(inspection.loss)
     return Verification(
         rho=rho,
@@ -246,14 +244,14 @@ def _summary(
         perturbed_loss=loss + float(inspection.rise),
         perturbation_norm=_norm(inspection.perturbation),
         relative_sizes={
-            weights[i].path: _quotient(_norm([moved[i]]), _weight(model, i))
+            weights[i].path: _quotient(_norm([e[i]]), _flat([weights[i]]))
             for i in perturbed
         },
         angle=_angle(model, step, inspection),
         num_perturbed=sum(math.prod(weights[i].shape) for i in perturbed),
         num_weights=sum(math.prod(v.shape) for v in weights),
         left_after_rounding=_left_after_rounding(
-            [weights[i] for i in perturbed], [moved[i] for i in perturbed]
+            [weights[i] for i in perturbed], [e[i] for i in perturbed]
         ),
         noise=noise,
         guessed_roles=roles.guessed(model),
@@ -261,17 +259,15 @@ def _summary(
 
 
 def _left_after_rounding(weights: list[Any], perturbation: Vector) -> float:
+    # The coefficient of e in the projection of (w + e) - w, in the dtype of
+    # the weights, onto e: it is 1 if the sum is exact and 0 if e is lost.
     product, square = 0.0, 0.0
     for weight, tensor in zip(weights, perturbation):
         e = ops.cast(tensor, weight.dtype)
-        left = _float64(weight.value + e) - _float64(weight.value)
-        product += float(np.sum(left * _float64(e)))
-        square += float(np.sum(_float64(e) ** 2))
+        left = _flat([weight.value + e]) - _flat([weight.value])
+        product += float(left @ _flat([e]))
+        square += float(_flat([e]) @ _flat([e]))
     return product / square
-
-
-def _float64(tensor: Any) -> Any:
-    return np.asarray(ops.convert_to_numpy(tensor), "float64")
 
 
 def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
@@ -284,7 +280,9 @@ def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
             inspection.perturbed_gradients,
         )
     )
-    # Unlike the arc cosine, exact for small angles; `nan` for a zero vector.
+    # For unit vectors, |a - b| = 2 sin(angle / 2) and |a + b| = 2 cos(angle /
+    # 2). Unlike the arc cosine of a . b, whose derivative at 1 is infinite,
+    # this is exact for small angles; `nan` for a zero vector.
     half = math.atan2(
         np.linalg.norm(first - second), np.linalg.norm(first + second)
     )
@@ -294,12 +292,8 @@ def _angle(model: SAMModel, step: Step, inspection: Inspection) -> float:
 def _unit(model: SAMModel, step: Step, gradients: Vector) -> Any:
     """Return the direction over the perturbed weights, a float64 vector."""
     _, perturbed = roles.of_sam_model(model)
-    arrays = [
-        ops.convert_to_numpy(gradient).astype("float64").ravel()
-        for i, gradient in zip(step.two_passes.view.seen, gradients)
-        if i in perturbed
-    ]
-    vector = np.concatenate(arrays)
+    pairs = zip(step.two_passes.view.seen, gradients)
+    vector = _flat([gradient for i, gradient in pairs if i in perturbed])
     norm = np.linalg.norm(vector)
     return vector / norm if norm else np.full_like(vector, np.nan)
 
@@ -308,10 +302,12 @@ def _norm(vector: Vector) -> float:
     return float(vectors.norm(list(vector)))
 
 
-def _weight(model: SAMModel, position: int) -> Any:
-    return ops.convert_to_numpy(model.trainable_variables[position])
+def _flat(vector: Vector) -> Any:
+    """Return tensors as one float64 vector."""
+    arrays = [np.asarray(ops.convert_to_numpy(t), "float64") for t in vector]
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def _quotient(size: float, weight: Any) -> float:
-    norm = float(np.linalg.norm(weight.astype("float64")))
+    norm = float(np.linalg.norm(weight))
     return size / norm if norm else math.inf

@@ -20,7 +20,7 @@ devices side by side (`trainers.jax.device_groups`); the replicas of a strategy
 of TensorFlow are parts too, averaged by the optimizer. A step on k
 micro-batches is that on k replicas, for a model without state.
 
-**Sharp or plain.** `step` decides: by the radius, by the iteration, or by a
+**Sharp or plain** is decided in `decision`: by the radius, the iteration, or a
 statistic of the clean gradients. A plain step is one pass over the whole batch.
 
 **Where a length is zero or not finite, e is zero** and the step is the plain
@@ -58,8 +58,10 @@ then left as it was.
 | `loss` | a loss, its gradients and the state it leaves, in a scope |
 | `gradients` | what a method sees of gradients, and what it gives back |
 | `results` | what parts and steps give |
-| `two_passes` | both passes over one part |
+| `passes` | one pass over a part of a batch, and a step of one |
+| `two_passes` | both passes over a part |
 | `parts` | the mean over parts, one after another |
+| `decision` | sharp or plain |
 | `update` | skipped steps, and what is subtracted past the optimizer |
-| `step` | sharp or plain, and what is reported |
+| `step` | one step, and what it reports |
 """

@@ -116,6 +116,32 @@ class MethodView:
             found[i] = tensor
         return found
 
+    def reached(self, gradients: Gradients) -> list[int]:
+        """Return the positions of what is perturbed and has a gradient."""
+        return [i for i in self.perturbed if gradients[i] is not None]
+
+    def check_replaced(self, reached: list[int], gradients: Gradients) -> None:
+        """Check that the second pass read w + e, and not w.
+
+        Args:
+            reached: The positions of perturbed weights that the first pass
+                read.
+            gradients: Those of the second pass.
+
+        Raises:
+            ValueError: Naming a variable of which it did not.
+        """
+        for i in reached:
+            if gradients[i] is None:
+                raise ValueError(
+                    "The second pass cannot replace the value of a weight: "
+                    "what reads it was traced before (`@tf.function`, a "
+                    "loaded model), reads it inside a `keras.StatelessScope` "
+                    "of its own, or is no part of Keras. Remove the decorator "
+                    "or scope, or leave the weight unperturbed with a "
+                    f"callable `perturb`. Received: {self._variables[i].path}"
+                )
+
     def has_length(self, g: Vector) -> Tensor:
         """Return whether what is perturbed has a length to divide by."""
         g = [t for i, t in zip(self.seen, g) if i in self.perturbed]
@@ -155,3 +181,17 @@ def seen_by(
 def zeros_like(gradients: Gradients) -> Gradients:
     """Return zeros where there is a gradient."""
     return [None if t is None else ops.zeros_like(t) for t in gradients]
+
+
+def replaced_if(
+    condition: Tensor, value: float, gradients: Gradients
+) -> Gradients:
+    """Return gradients, each element of them `value` if a condition holds."""
+    return backend.select(
+        condition,
+        lambda: [
+            None if t is None else backend.filled_like(t, value)
+            for t in gradients
+        ],
+        lambda: gradients,
+    )

@@ -20,7 +20,7 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam.engine.examples import batch_size
-from keras_sam.engine.examples import take
+from keras_sam.engine.examples import leading_predictions
 from keras_sam.types import Batch
 from keras_sam.types import Gradients
 from keras_sam.types import Tensor
@@ -185,15 +185,13 @@ class TrainingLoss:
         state: list[Tensor],
         wanted: list[int],
         loss_scale: Tensor | None,
-        leading: Batch | None = None,
     ) -> Pass:
-        """Return a pass over a batch; see `run_pass`.
+        """Return a pass over a batch, its `auxiliary` the predictions.
 
-        Its `auxiliary` is a tuple of the predictions and the loss of
-        `leading`, the first examples of the batch, if there are any.
+        See `run_pass`.
         """
         return run_pass(
-            lambda: self._evaluate(batch, leading),
+            lambda: self._evaluate(batch),
             self.variables,
             weights,
             self.state_variables,
@@ -201,6 +199,48 @@ class TrainingLoss:
             wanted,
             loss_scale,
         )
+
+    def of_leading(
+        self,
+        leading: Batch,
+        batch: Batch,
+        y_pred: Any,
+        weights: Vector,
+        state: list[Tensor],
+    ) -> Tensor:
+        """Return the loss of the first examples of the batch of the last pass.
+
+        It is that of their predictions, if nothing but these makes the loss.
+        If the model adds losses or computes the loss itself, the examples are
+        evaluated once more, alone, as they were in the clean pass.
+
+        Args:
+            leading: Those examples.
+            batch: What the last pass was over.
+            y_pred: Its predictions.
+            weights: What the trainable variables read as.
+            state: What the state variables read as at first.
+        """
+
+        def evaluate() -> tuple[Tensor, Any]:
+            first = None
+            if self._is_of_predictions():
+                first = leading_predictions(y_pred, batch, leading)
+            if first is None:
+                return self._evaluate(leading)
+            x, y, sample_weight = leading
+            return backend.compute_loss(
+                self._model, x, y, first, sample_weight
+            ), None
+
+        return run_pass(
+            evaluate,
+            self.variables,
+            weights,
+            self.state_variables,
+            state,
+            wanted=[],
+        ).loss
 
     def update_metrics(
         self, clean: Pass, batch: Batch
@@ -213,7 +253,7 @@ class TrainingLoss:
             backend.track_loss(self._model, loss, batch_size(batch))
             x, y, sample_weight = batch
             logs = self._model.compute_metrics(
-                x, y, clean.auxiliary[0], sample_weight
+                x, y, clean.auxiliary, sample_weight
             )
             logs = keras.tree.map_structure(ops.convert_to_tensor, logs)
         return logs, list(map(scope.get_current_value, self.state_variables))
@@ -230,20 +270,27 @@ class TrainingLoss:
             logs = {tracker.name: tracker.result()}
         return logs, list(map(scope.get_current_value, self.state_variables))
 
-    def _evaluate(
-        self, batch: Batch, leading: Batch | None
-    ) -> tuple[Tensor, Any]:
+    def _is_of_predictions(self) -> bool:
+        """Return whether the loss of examples is that of their predictions.
+
+        Not if the last pass added losses, nor if the user computes the loss.
+        """
+        is_own = type(self._model).compute_loss is not _COMPUTE_LOSS
+        return not (self._has_added or is_own)
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Any]:
         x, y, sample_weight = batch
-        y_pred = backend.call_in_training_mode(self._model, x)
+        draws: Any = contextlib.nullcontext()
+        if self._model.sam.ascent_fraction < 1:
+            draws = backend.draws_by_example()
+        with draws:
+            y_pred = backend.call_in_training_mode(self._model, x)
+        self._has_added = bool(backend.get_stateless_scope().losses)
         loss = backend.compute_loss(self._model, x, y, y_pred, sample_weight)
-        if leading is None:
-            return loss, (y_pred, None)
-        first = take(y_pred, 0, batch_size(leading))
-        x, y, sample_weight = leading
-        return loss, (
-            y_pred,
-            backend.compute_loss(self._model, x, y, first, sample_weight),
-        )
+        return loss, y_pred
+
+
+_COMPUTE_LOSS = keras.Model.compute_loss
 
 
 def state_variables(model: keras.Model) -> list[keras.Variable]:

@@ -1,7 +1,6 @@
 """The SAM paper's experiments: `python -m keras_sam.experiments`.
 
-The names of the experiments are those that `list` prints. Others go through the
-same runner:
+`list` prints the names of the experiments. The same runner takes others:
 
 ```python
 experiment = Experiment(

@@ -17,7 +17,11 @@ from keras_sam.experiments.run import run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what the arguments say, by default those of the command line."""
+    """Run the command line.
+
+    Args:
+        arguments: Its words. Defaults to those of the process.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     options = parser.parse_args(given)
@@ -32,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if action == "list":
             print("\n".join(map(_line, _chosen(names or ["*"]))))
             return
-        chosen = _chosen(names if action == "show" else options.names)
-        chosen = [_configured(experiment, options) for experiment in chosen]
+        chosen = [
+            (e.smoke() if options.smoke else e).with_settings(options.set)
+            for e in _chosen(names if action == "show" else options.names)
+        ]
     except ValueError as error:
         parser.error(str(error))
     keep_freed_memory()
@@ -61,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m keras_sam.experiments",
         description="Run experiments of the SAM paper; each finished run is "
-        "a line of records.jsonl, and what was stopped goes on.",
+        "a line of records.jsonl, and a stopped run is resumed.",
     )
     parser.add_argument(
         "names",
@@ -81,19 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="a few images, a tiny network; records and logs go to the folder "
-        "`smoke` of the other",
+        help="a few images, a tiny network; records and logs go to the "
+        "subfolder `smoke`",
     )
     parser.add_argument(
         "--folder", type=Path, default=Path("runs"), help="for records and logs"
     )
     parser.add_argument(
-        "--x", default="", help="report: the setting to draw errors over"
+        "--x", default="", help="report: the setting on the x axis"
     )
     parser.add_argument(
         "--by",
         default="variant",
-        help="report: the setting of which each value is a line",
+        help="report: the setting with a line for each value",
     )
     return parser
 
@@ -116,14 +122,6 @@ def _chosen(patterns: Sequence[str]) -> list[Experiment]:
             )
         chosen += matches
     return chosen
-
-
-def _configured(
-    experiment: Experiment, options: argparse.Namespace
-) -> Experiment:
-    if options.smoke:
-        experiment = experiment.smoke()
-    return experiment.with_settings(options.set)
 
 
 def _line(experiment: Experiment) -> str:

@@ -7,11 +7,11 @@ from keras_sam.data.augmentation import cutout
 from keras_sam.data.augmentation import flip
 from keras_sam.data.augmentation import random_resized_crop
 from keras_sam.data.auto_augment import AutoAugment
-from keras_sam.data.batches import Change
+from keras_sam.data.batches import Transform
 
-Changes = tuple[Change, ...]
+Transforms = tuple[Transform, ...]
 
-AUGMENTATIONS: dict[str, tuple[Changes, Changes]] = {
+AUGMENTATIONS: dict[str, tuple[Transforms, Transforms]] = {
     "none": ((), ()),
     "flip": ((flip,), ()),
     "basic": ((crop, flip), ()),
@@ -21,9 +21,9 @@ AUGMENTATIONS: dict[str, tuple[Changes, Changes]] = {
     "small_crop": ((functools.partial(crop, padding=1),), ()),
     "imagenet": ((random_resized_crop, flip), ()),
 }
-"""What is done to the bytes, and what after standardization.
+"""Transforms of the bytes, and transforms after standardization.
 
 `"basic"`, `"cutout"` and `"auto_augment"` are the columns of the paper's table
-1; `"svhn"` is that of its table 5, without flips and crops as in the authors'
-code; `"small_crop"` is for the digits.
+1; `"svhn"` is for its table 5, without flips and crops as in the authors' code;
+`"small_crop"` is for the digits.
 """

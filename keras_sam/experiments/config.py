@@ -1,4 +1,4 @@
-"""What an experiment is: a frozen dataclass whose fields can be set."""
+"""An experiment: a frozen dataclass whose fields can be set by text."""
 
 import ast
 import dataclasses
@@ -21,79 +21,77 @@ STRATEGIES = ("none", "mirrored", "data_parallel")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One way to train on one task, over some seeds.
+    """A task, a way to train on it, and seeds.
 
-    The defaults are those of the SAM paper on CIFAR-10 with the authors' code,
-    where the paper is silent.
+    The defaults are those of the SAM paper on CIFAR-10, and of the authors'
+    code where the paper does not specify them.
 
     Attributes:
         task: Name of the task, one row of a table.
         variant: Name of the way to train.
         sam: Arguments of `SAMModel`, by name. By default `{"rho": 0.0}`, the
             plain optimizer.
-        table: Where the paper prints the task.
+        table: The table of the paper that has the task.
         paper_error: The test error in per cent that the paper prints, with
             its 95 % interval over five seeds; empty if it prints none.
-        hardware: A key of `recipe.SPEEDS`, what the source of the experiment
-            was run on; empty if it does not say.
-        source: Where data come from: a key of `sources.SOURCES`.
+        hardware: The hardware of the paper, a key of `recipe.SPEEDS`; empty
+            if it is not stated.
+        source: The source of the data, a key of `sources.SOURCES`.
         dataset: Name in tensorflow-datasets.
-        folder: Where the data are; with tensorflow-datasets, its `data_dir`.
+        folder: Folder of the data; with tensorflow-datasets, its `data_dir`.
         train_split: Of tensorflow-datasets.
         test_split: Of tensorflow-datasets.
-        num_train: How many training images, chosen at random but always the
-            same; 0 for all.
-        num_test: The same of the test images.
-        held_out: How many of these training images are tested on, in place of
-            the test images, and not trained on; 0 to test on the test images.
-        image_size: Height and width that images are scaled to; 0 to leave
-            them as they are.
+        num_train: Number of training images, a fixed random subset; 0 for all.
+        num_test: Number of test images, a fixed random subset; 0 for all.
+        held_out: Number of these training images that are held out and
+            replace the test images; 0 for none.
+        image_size: Height and width that images are scaled to; 0 to keep
+            their size.
         standardize: A key of `sources.STATISTICS`.
         augmentation: A key of `augmentations.AUGMENTATIONS`.
         mixup: Parameter alpha of mixup; 0 for none.
         label_noise: Fraction of the training labels drawn at random.
-        include_own: Whether they are drawn from all classes, the right one
-            included, and not from the other classes alone.
-        watched: Of how many training images is looked at after each epoch
-            which of their right and of their wrong labels have been learned;
-            0 for none.
+        include_own: Whether they are drawn from all classes, including the
+            right one, instead of from the other classes.
+        watched: Number of training images on which the fractions of right and
+            of wrong labels learned are measured after each epoch; 0 for none.
         bootstrap: Whether to train twice, the second time from scratch on the
             labels that the first network predicts.
         network: A key of `networks.NETWORKS`, or a name in
             `keras.applications`.
         depth: Layers with weights; 0 for the default of the network.
         width: Channels or their factor; 0 for the default of the network.
-        weights: What to fine-tune, with the statistics of batch normalization
-            frozen: the file of a saved model without its last layer,
-            `"imagenet"`, or `"random"`; empty to train from scratch.
+        weights: Weights to fine-tune, with the statistics of batch
+            normalization frozen: the file of a saved model without its last
+            layer, `"imagenet"`, or `"random"`; empty to train from scratch.
         epochs: Passes over the training data.
         budget: Multiplies `epochs`.
         batch_size: Examples in a batch.
-        learning_rate: At the start.
-        cosine_decay: Whether the learning rate falls to 0 by a cosine.
-        stable: The fraction of training after which the learning rate falls
+        learning_rate: The initial one.
+        cosine_decay: Whether the learning rate decays to 0 by a cosine.
+        stable: The fraction of training after which the learning rate decays
             to 0 linearly instead; 0 for none.
         momentum: Of SGD.
         nesterov: Whether momentum is Nesterov's.
-        ema: Momentum of a moving average of the weights, which is what is
-            tested in the end; 0 for none.
+        ema: Momentum of a moving average of the weights, which is evaluated
+            after training; 0 for none.
         weight_decay: Lambda; `lambda / 2` times the squared norm of all
             trainable weights is part of the loss.
         decoupled: Whether weight decay is that of `keras.optimizers.SGD`
-            instead, no part of the loss.
-        clipnorm: Largest norm of the final gradient; 0 for no clipping.
+            instead of part of the loss.
+        clipnorm: Maximum norm of the final gradient; 0 for no clipping.
         label_smoothing: As for `keras.losses.CategoricalCrossentropy`.
         spectrum: Epochs after which the eigenvalues of the Hessian are
-            measured. If there are any, so is their density at the end.
+            measured. If not empty, their density is measured at the end.
         jit_compile: Whether XLA compiles the step; on JAX it always does.
         eager: Whether steps are run eagerly.
         strategy: `"none"`; on TensorFlow also `"mirrored"`, on JAX also
             `"data_parallel"`: all devices of the machine.
-        workers: Threads that make batches.
+        workers: Number of threads that make batches.
         seeds: One run for each.
 
     Raises:
-        ValueError: If a value is outside its range, or there is no such name.
+        ValueError: If a value is outside its range, or a name is unknown.
     """
 
     task: str
@@ -180,18 +178,18 @@ class Experiment:
             )
         if self.watched and not self.label_noise:
             raise ValueError(
-                "`watched` needs wrong labels to look at, so `label_noise`. "
+                "`watched` needs wrong labels, and therefore `label_noise`. "
                 f"Received: watched={self.watched}, label_noise=0"
             )
 
     @property
     def name(self) -> str:
-        """Task and variant, by which an experiment is run."""
+        """Task and variant, the name on the command line."""
         return f"{self.task}/{self.variant}"
 
     @property
     def num_epochs(self) -> int:
-        """How many passes over the training data a run makes."""
+        """The number of passes over the training data."""
         return self.epochs * self.budget
 
     def with_settings(self, assignments: Iterable[str]) -> "Experiment":
@@ -216,7 +214,7 @@ class Experiment:
     def smoke(self) -> "Experiment":
         """Return the experiment with a few images and a tiny network.
 
-        Steps are eager: a single one is over before it would be compiled.
+        Steps are eager: compilation would take longer than the single step.
         """
         network, depth, width = networks.smallest(self.network)
         return dataclasses.replace(
@@ -238,10 +236,10 @@ class Experiment:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides on the result of a run, seed and paths apart.
+        """Return all settings that affect the result of a run, but the seed.
 
         Returns:
-            Dictionary that JSON can hold.
+            Dictionary that JSON can represent.
         """
         fields = {
             name: getattr(self, name)
@@ -259,8 +257,7 @@ class Experiment:
 SAM_ARGUMENTS = {
     field.name: field.default for field in dataclasses.fields(Settings)
 }
-"""The arguments of `SAMModel` that an experiment can set, with their defaults.
-"""
+"""The arguments of `SAMModel`, with their defaults."""
 
 _TYPES = get_type_hints(Experiment)
 _NOT_DECISIVE = (

@@ -1,4 +1,4 @@
-"""What a run leaves while it goes on: rows of a CSV file, weights."""
+"""The files of a run in progress: rows of a CSV file, checkpoints."""
 
 import csv
 import importlib.util
@@ -17,7 +17,7 @@ _LOG = "epochs.csv"
 def callbacks(run_dir: Path) -> list[keras.callbacks.Callback]:
     """Return the callbacks that write logs and checkpoints.
 
-    `TensorBoard` is among them where TensorFlow and TensorBoard are installed.
+    `TensorBoard` is among them if TensorFlow and TensorBoard are installed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     chosen = [
@@ -33,7 +33,7 @@ def callbacks(run_dir: Path) -> list[keras.callbacks.Callback]:
 class StepTime(keras.callbacks.Callback):
     """Adds the mean time of a step to the logs of each epoch.
 
-    It has to come before the callbacks that write these logs.
+    Must be listed before the callbacks that write these logs.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class StepTime(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps model and optimizer as they are after the last whole epoch.
+    """Saves model and optimizer after each epoch, and deletes the last file.
 
-    The number of the epoch is in the name of the file, which appears when it
-    is complete, so that a kill at any time leaves both or neither.
+    The number of the epoch is in the name of the file, and the file is renamed
+    to it when complete, so that a kill at any time leaves both or neither.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -74,12 +74,12 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def restore(model: keras.Model, run_dir: Path) -> int:
-    """Load the weights of the last whole epoch, if there are any.
+    """Load the weights of the last complete epoch, if there are any.
 
-    Rows of later epochs are removed from the log, as these are done again.
+    Rows of later epochs, which are repeated, are removed from the log.
 
     Returns:
-        Integer, how many epochs are over.
+        Integer, the number of complete epochs.
 
     Raises:
         DamagedFileError: If these weights or a row of the log are damaged.
@@ -90,6 +90,8 @@ def restore(model: keras.Model, run_dir: Path) -> int:
         if (match := re.fullmatch(r"epoch-(\d+)\.weights\.h5", file.name))
     }
     epoch = max(checkpoints, default=0)
+    # The log is written before the checkpoint: with a checkpoint of `epoch`
+    # epochs it has a header and at least as many rows.
     if epoch:
         model.optimizer.build(model.trainable_variables)
         _load(model, checkpoints[epoch])
@@ -116,14 +118,14 @@ def _rows(log: Path, lines: list[str], number: int) -> list[dict[str, float]]:
     """Return the rows of the first epochs.
 
     Raises:
-        DamagedFileError: If one of them is none.
+        DamagedFileError: If one of them is missing or damaged.
     """
+    # Line 1 is the header, and epoch 0 is line 2.
     header, *rows = csv.reader(lines) if lines else [[]]
-    found = []
+    history = []
     for epoch in range(number):
         cells = rows[epoch] if epoch < len(rows) else []
-        # `CSVLogger` has "NA" in columns for validation, also where there is
-        # none.
+        # `CSVLogger` has "NA" in columns for validation, even without one.
         try:
             row = {
                 name: float(text)
@@ -134,12 +136,12 @@ def _rows(log: Path, lines: list[str], number: int) -> list[dict[str, float]]:
             row = {}
         if row.get("epoch") != epoch:
             raise files.DamagedFileError(
-                f"{log}, line {epoch + 2}, is not what was logged of epoch "
-                f"{epoch}. Remove the folder to train anew. "
+                f"{log}, line {epoch + 2}, is not the row of epoch {epoch}. "
+                "Remove the folder to train anew. "
                 f"Received: {','.join(cells)!r}"
             )
-        found.append(row)
-    return found
+        history.append(row)
+    return history
 
 
 def _load(model: keras.Model, file: Path) -> None:

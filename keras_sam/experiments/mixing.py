@@ -1,20 +1,20 @@
-"""What the paper compares with: mixed examples, and labels made again."""
+"""The paper's alternatives for wrong labels: mixup and bootstrapping."""
 
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_sam.data.batches import ImageBatches
 from keras_sam.data.batches import standardized
 
 
 class MixedBatches(ImageBatches):
-    """Batches whose examples are mixed in pairs, with Keras' own layer.
+    """Batches of examples mixed with those of the same batch in reverse order.
 
-    The weights of each pair are drawn from the beta distribution, as often as
-    there are images; they depend on the seed, the epoch and the position.
+    `lam * x + (1 - lam) * reversed(x)`, labels alike, with
+    `lam = max(l, 1 - l)` and `l` drawn from the beta distribution once for each
+    batch; the draw depends on the seed, the epoch and the position.
 
     Args:
         images: As for `ImageBatches`.
@@ -24,27 +24,24 @@ class MixedBatches(ImageBatches):
         **kwargs: As for `ImageBatches`.
 
     Reference:
-        [Zhang et al., 2018](https://arxiv.org/abs/1710.09412), equation 1.
+        [Zhang et al., 2018](https://arxiv.org/abs/1710.09412), equation 1; one
+        coefficient for each batch as in the code of SAM's authors, whose first
+        README requires it. `keras.layers.MixUp` draws one for each image.
     """
 
     def __init__(
         self, images: Any, labels: Any, alpha: float, seed: int, **kwargs: Any
     ) -> None:
         super().__init__(images, labels, seed=seed, **kwargs)
-        self._layer = keras.layers.MixUp(alpha)
+        self._alpha = alpha
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        images, labels = super().__getitem__(index)
-        sequence = np.random.SeedSequence((self._seed, self._epoch, index))
-        drawn = self._layer.get_random_transformation(
-            images, seed=int(sequence.generate_state(1)[0] >> 1)
-        )
+        generator = np.random.default_rng((self._seed, self._epoch, index))
+        drawn = generator.beta(self._alpha, self._alpha)
+        share = np.float32(max(drawn, 1 - drawn))
         return tuple(
-            ops.convert_to_numpy(mixed)
-            for mixed in (
-                self._layer.transform_images(images, drawn),
-                self._layer.transform_labels(labels, drawn),
-            )
+            share * array + (1 - share) * array[::-1]
+            for array in super().__getitem__(index)
         )
 
 
@@ -54,11 +51,11 @@ def bootstrapped_labels(
     statistics: tuple[Any, Any],
     batch_size: int,
 ) -> Any:
-    """Return the classes that a trained network holds for the likeliest.
+    """Return the most likely classes according to a trained network.
 
-    They take the place of the labels that it was trained on: bootstrapping
-    with hard labels, in the form of the SAM paper, section 3.3, where another
-    network is then trained from scratch.
+    They replace the labels that it was trained on: bootstrapping with hard
+    labels as in the SAM paper, section 3.3, which then trains another network
+    from scratch.
     """
     parts = [
         model.predict_on_batch(

@@ -64,15 +64,15 @@ NETWORKS: dict[str, tuple[Any, str, int, int]] = {
         *("", 0, 0),
     ),
 }
-"""`"resnet_halved"` works on images of half the size.
+"""Function, name of its width argument, and smallest depth and width.
 
-A function, what it calls its width, and the least depth and width; no name
-for the width of a network that has one size only.
+A network of one size only has no name there. `"resnet_halved"` halves the
+resolution of its images.
 """
 
 
 def smallest(name: str) -> tuple[str, int, int]:
-    """Return name, depth and width of a small network of the same kind."""
+    """Return name, depth and width of a small network of the same family."""
     if name in NETWORKS:
         return name, *NETWORKS[name][2:]
     for family, member in (("ResNet", "ResNet50"), ("Efficient", "MobileNet")):
@@ -82,7 +82,7 @@ def smallest(name: str) -> tuple[str, int, int]:
 
 
 def of(experiment: Any, dataset: ImageDataset) -> keras.Model:
-    """Return the network of an experiment, which gives logits."""
+    """Return the network of an experiment, from images to logits."""
     shape = dataset.train[0].shape[1:]
     name = experiment.network
     if experiment.weights:
@@ -99,7 +99,7 @@ def build(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> keras.Model:
-    """Return an untrained network that gives logits; sizes of 0 are defaults.
+    """Return an untrained network to logits; sizes of 0 are the defaults.
 
     The residual networks of `keras.applications` differ from the paper's: they
     halve the resolution in the first convolution of a block, not in the
@@ -107,8 +107,9 @@ def build(
     momentum 0.99.
 
     Raises:
-        ValueError: If a size is given to a network that has only one.
+        ValueError: If a size is given to a network of one size only.
     """
+    # Networks of `keras.applications` are not in the table, and have one size.
     function, width_name, *_ = NETWORKS.get(name, (None, "", 0, 0))
     if (depth or width) and not width_name:
         raise ValueError(
@@ -131,10 +132,10 @@ def build(
 
 
 def check(name: str, depth: int, width: int) -> None:
-    """Refuse sizes that a network does not come in, before there are data.
+    """Check the size of a network, before data are loaded.
 
     Raises:
-        ValueError: If it has no such size.
+        ValueError: If the network does not have this size.
     """
     if name in NETWORKS or depth or width:
         with keras.StatelessScope():  # Weights are not allocated.
@@ -143,28 +144,28 @@ def check(name: str, depth: int, width: int) -> None:
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class InferenceMode(keras.layers.Wrapper):
-    """Run a layer or network in inference mode, also while it is trained.
+    """Runs a layer or network in inference mode, also while it is trained.
 
-    `training=False` in the call of a network is not enough: a functional model
-    around it replaces that by its own mode.
+    `training=False` in the call of a network is not enough: an enclosing
+    functional model overrides it with its own mode.
 
     Args:
         layer: A `keras.Layer` whose `call` has an argument `training`.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return what the layer makes of `inputs` in inference mode."""
+        """Return the output of the layer in inference mode."""
         return self.layer(inputs, training=False)
 
 
 def fine_tuned(
     backbone: keras.Model, num_classes: int, dropout: float = 0.0
 ) -> keras.Model:
-    """Return a trained network with a new last layer that gives logits.
+    """Return a trained network with a new last layer for logits.
 
     The network is in inference mode, also while it is trained: as in the
-    paper, batch normalization uses the statistics that it came with and leaves
-    them. Its weights are trained. Dropout inside it is off.
+    paper, batch normalization uses its stored statistics and does not update
+    them, and dropout is off. All weights are trained.
 
     Args:
         backbone: A `keras.Model` from images to features, of shape
@@ -192,8 +193,8 @@ def pretrained(
 
     Args:
         name: A name in `keras.applications`.
-        weights: `"imagenet"`, which is downloaded; `"random"`, for a try
-            without any; or a file of a saved model without its last layer.
+        weights: `"imagenet"`, which is downloaded; `"random"`, for tests; or a
+            file of a saved model without its last layer.
         input_shape: Height, width and channels of the images.
 
     Returns:

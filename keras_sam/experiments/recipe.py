@@ -1,4 +1,4 @@
-"""A recipe with all its settings on one page, and how long it takes."""
+"""A recipe with all its settings on one page, and its estimated time."""
 
 import math
 
@@ -18,9 +18,9 @@ SPEEDS = {
     "64 TPUv3 cores": 64 * 2e13,
     "128 TPUv3 cores": 128 * 2e13,
 }
-"""Operations a second: for accelerators a third of what their makers print, in
-float32 for the V100 and in bfloat16 for the TPU; for CPU cores about the best
-of `examples/records`, where small networks reach a tenth of it.
+"""Operations per second: for accelerators a third of the peak that their makers
+state, in float32 for the V100 and in bfloat16 for the TPU; for CPU cores about
+the best of `examples/records`, of which small networks reach a tenth.
 """
 
 GROUPS = {
@@ -45,10 +45,7 @@ GROUPS = {
 
 
 def page(experiment: Experiment, command: str) -> str:
-    """Return what has to be known to run an experiment, as a table.
-
-    Settings that are switched off are left out.
-    """
+    """Return the settings of an experiment as a table, without unused ones."""
     rows = [("command", command)]
     for title, names in GROUPS.items():
         values = ((name, getattr(experiment, name)) for name in names)
@@ -70,11 +67,10 @@ def page(experiment: Experiment, command: str) -> str:
 
 
 def num_operations(experiment: Experiment) -> float:
-    """Return how many additions and multiplications a run takes.
+    """Return the number of additions and multiplications in a run.
 
-    Those of convolutions and dense layers, in the forward pass and twice as
-    many in the backward pass, both twice in each step of SAM. It is `nan` if
-    the network is in a file or the data set not in `sources.SIZES`.
+    Counts convolutions and dense layers. `nan` if the network is in a file or
+    the data set is not in `sources.SIZES`.
     """
     is_digits = experiment.source == "digits"
     dataset = "digits" if is_digits else experiment.dataset
@@ -90,6 +86,7 @@ def num_operations(experiment: Experiment) -> float:
             num_classes,
             (size, size, channels),
         )
+    # Each element of a kernel is used once for each position of the output.
     products = sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
         for layer in model.layers
@@ -98,6 +95,8 @@ def num_operations(experiment: Experiment) -> float:
     num_examples = (experiment.num_train or num_images) * experiment.num_epochs
     is_sharp = experiment.sam.get("rho") != 0
     num_passes = (1 + is_sharp) * (1 + experiment.bootstrap)
+    # A product comes with an addition; the backward pass has two products (by
+    # inputs and by weights) for each one of the forward pass.
     return 2.0 * products * 3 * num_passes * num_examples
 
 

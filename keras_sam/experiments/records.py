@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 import keras_sam
+from keras_sam import validation
 from keras_sam.experiments import files
 from keras_sam.experiments.config import Experiment
 
@@ -29,7 +30,7 @@ _FIELDS: dict[str, type] = {
 def make(
     experiment: Experiment, seed: int, metrics: dict[str, Any], command: str
 ) -> Record:
-    """Return the record of a run, a dictionary that JSON can hold."""
+    """Return the record of a run, a dictionary that JSON can represent."""
     backend = keras.backend.backend()
     return {
         "name": experiment.name,
@@ -58,13 +59,14 @@ def make(
 
 
 def digest(experiment: Experiment, seed: int) -> str:
-    """Return a short name for a run: equal for equal settings and seed."""
+    """Return a short name for a run, a hash of settings and seed."""
+    # Sorted: the order of arguments in `sam` is not a setting.
     text = json.dumps([experiment.settings(), seed], sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-seed-{seed}"
 
 
 def finished(records: list[Record], experiment: Experiment) -> set[int]:
-    """Return the seeds for which an experiment has a record."""
+    """Return the seeds of an experiment that have a record."""
     settings = experiment.settings()
     return {r["seed"] for r in records if r["settings"] == settings}
 
@@ -72,25 +74,25 @@ def finished(records: list[Record], experiment: Experiment) -> set[int]:
 def read(file: Path) -> list[Record]:
     """Return the records of a file, none if there is no file.
 
-    A line that was cut off when a run was killed is left out, with a warning.
-    A setting that came after a record was written has its default.
+    A last line that a kill has truncated is ignored, with a warning. A setting
+    that a record is too old to have gets its default.
 
     Raises:
-        DamagedFileError: If a line is no record.
+        DamagedFileError: If a line is not a record.
     """
-    found = []
+    checked = []
     for number, line in enumerate(files.whole_lines(file), 1):
         try:
-            found.append(_checked(json.loads(line)))
+            checked.append(_checked(json.loads(line)))
         except ValueError as error:
             raise files.DamagedFileError(
                 f"{file}, line {number}, is no record of a run: {error}"
             ) from error
-    return found
+    return checked
 
 
 def append(file: Path, record: Record) -> None:
-    """Add a record to a file, in place of a line that was cut off."""
+    """Add a record to a file, instead of a truncated last line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as opened:
         opened.seek(0)
@@ -99,7 +101,7 @@ def append(file: Path, record: Record) -> None:
 
 
 def _checked(record: Any) -> Record:
-    """Return a record, with all settings.
+    """Return a record with all settings.
 
     Raises:
         ValueError: If a field is missing or of another type.
@@ -121,9 +123,7 @@ def _checked(record: Any) -> Record:
 def _check_types(values: Any, types: dict[str, type]) -> None:
     for name, declared in types.items():
         value = values.get(name)
-        allowed = (int, float) if declared is float else declared
-        is_bool = isinstance(value, bool)
-        if not isinstance(value, allowed) or is_bool != (declared is bool):
+        if not validation.is_of_type(value, declared):
             raise ValueError(
                 f"`{name}` must be {declared.__name__}. "
                 f"Received: {name}={value!r}"
@@ -131,7 +131,7 @@ def _check_types(values: Any, types: dict[str, type]) -> None:
 
 
 def _commit() -> str | None:
-    """Return the commit that the package is at, `None` outside of git."""
+    """Return the commit of the package, `None` outside of git."""
     result = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"],
         cwd=Path(__file__).parent,

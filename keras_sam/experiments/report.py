@@ -1,4 +1,4 @@
-"""Table and picture of what the records say."""
+"""Table and plot of records."""
 
 import math
 import re
@@ -19,22 +19,21 @@ def write(
 ) -> str:
     """Write `report.md` and `report.png`.
 
-    The picture has the paper's number beside each mean that has one.
+    The plot has the paper's numbers beside the means.
 
     Args:
         files: JSON lines, as `run` writes them.
-        folder: Where the report goes.
-        x: A setting, or an argument of `SAMModel`, to draw the errors
-            over; empty
-            to draw one line for each experiment. Defaults to the latter.
-        by: The setting of which each value is a line of the picture. Defaults
-            to `"variant"`.
+        folder: The folder of the report.
+        x: The setting, or argument of `SAMModel`, on the x axis; empty for one
+            row for each experiment. Defaults to the latter.
+        by: The setting with a line for each of its values. Defaults to
+            `"variant"`.
 
     Returns:
         The table.
 
     Raises:
-        ValueError: If there are no records, or no such setting.
+        ValueError: If there are no records, or a setting is unknown.
     """
     runs = [record for file in files for record in records.read(file)]
     if not runs:
@@ -56,10 +55,7 @@ def write(
 
 
 def grouped(runs: Iterable[Record]) -> list[list[Record]]:
-    """Return lists of records that differ in their seeds only.
-
-    They are in the order of the first of each.
-    """
+    """Return lists of records with equal settings, in order of appearance."""
     groups: dict[str, list[Record]] = {}
     for record in runs:
         groups.setdefault(str(record["settings"]), []).append(record)
@@ -67,7 +63,7 @@ def grouped(runs: Iterable[Record]) -> list[list[Record]]:
 
 
 def by_name(runs: Iterable[Record]) -> dict[str, list[Record]]:
-    """Return the records of each name; those of its newest settings only."""
+    """Return the records of each name, with its newest settings only."""
     return {group[0]["name"]: group for group in grouped(runs)}
 
 
@@ -91,7 +87,7 @@ def table(groups: Sequence[Sequence[Record]]) -> str:
                 str(setting(group, "epochs") * setting(group, "budget")),
                 f"{setting(group, 'network')}, "
                 f"{group[0]['num_weights']:,} weights",
-                spread([record["error"] for record in group]),
+                summary([record["error"] for record in group]),
                 str(len(group)),
                 group[0]["paper_error"] or "-",
             )
@@ -100,7 +96,7 @@ def table(groups: Sequence[Sequence[Record]]) -> str:
     )
 
 
-def spread(values: Sequence[float]) -> str:
+def summary(values: Sequence[float]) -> str:
     """Return mean, standard deviation, and in brackets the range."""
     mean = statistics.fmean(values)
     if len(values) == 1:
@@ -158,7 +154,7 @@ def _draw_lines(
 
 
 def _draw_rows(axis: Any, groups: Sequence[Sequence[Record]]) -> None:
-    """Draw one mean with its range below another."""
+    """Draw a row for each mean with its range."""
     means, ranges = means_and_ranges(groups)
     rows = range(len(groups))
     axis.errorbar(
@@ -186,7 +182,7 @@ def _paper_errors(groups: Sequence[Sequence[Record]]) -> list[float]:
 
 
 def paper_error(printed: str) -> float:
-    """Return the number that `Experiment.paper_error` begins with, or NaN."""
+    """Return the number at the start of `Experiment.paper_error`, or NaN."""
     number = re.match(r"\d+(\.\d*)?", printed)
     return float(number[0]) if number else math.nan
 
@@ -194,7 +190,7 @@ def paper_error(printed: str) -> float:
 def means_and_ranges(
     groups: Sequence[Sequence[Record]],
 ) -> tuple[list[float], list[list[float]]]:
-    """Return mean errors, and how far the range reaches below and above."""
+    """Return mean errors, and the distances to minimum and maximum."""
     errors = [[record["error"] for record in group] for group in groups]
     means = [statistics.fmean(values) for values in errors]
     below = [mean - min(values) for mean, values in zip(means, errors)]

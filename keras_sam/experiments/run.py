@@ -1,6 +1,7 @@
-"""The one recipe: data, model, fit, record."""
+"""The runner of experiments: data, model, fit, record."""
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,16 @@ from keras_sam.data.batches import ImageBatches
 from keras_sam.data.batches import standardized
 from keras_sam.data.datasets import ImageDataset
 from keras_sam.data.label_noise import symmetric_noise
+from keras_sam.experiments import label_log
 from keras_sam.experiments import logs
 from keras_sam.experiments import networks
 from keras_sam.experiments import records
 from keras_sam.experiments import sources
 from keras_sam.experiments import spectrum
-from keras_sam.experiments import watching
 from keras_sam.experiments.augmentations import AUGMENTATIONS
 from keras_sam.experiments.config import Experiment
 from keras_sam.experiments.mixing import MixedBatches
 from keras_sam.experiments.mixing import bootstrapped_labels
-from keras_sam.experiments.watching import LabelLog
 from keras_sam.schedules import WarmupStableDecay
 
 
@@ -37,12 +37,12 @@ def run(
 ) -> list[records.Record]:
     """Train an experiment for each of its seeds that has no record yet.
 
-    What was stopped goes on after the last epoch that was finished.
+    A stopped run is resumed after its last complete epoch.
 
     Args:
         experiment: `Experiment`.
-        folder: Holds a folder for each run with its logs.
-        command: What was typed, for the record.
+        folder: Has a subfolder for the logs of each run.
+        command: The command line, for the record.
         verbose: As for `fit`. Defaults to 2, a line for each epoch.
         file: Of the records, a line for each run. Defaults to `records.jsonl`
             in `folder`.
@@ -55,7 +55,9 @@ def run(
     missing = [seed for seed in experiment.seeds if seed not in done]
     if not missing:
         return []
-    strategies.scope(experiment.strategy)  # Refuses what the backend lacks.
+    # Both raise before data are loaded, if the backend lacks the strategy or
+    # the network has no such size.
+    strategies.scope(experiment.strategy)
     networks.check(experiment.network, experiment.depth, experiment.width)
     dataset = sources.load(experiment)
     new = []
@@ -71,10 +73,10 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training.
+    """Training with one seed.
 
     The seed is that of initial weights, order, augmentation and noise;
-    `run_dir` has the logs and what a stopped run needs to go on.
+    `run_dir` has the logs and all that is needed to resume a stopped run.
     """
 
     experiment: Experiment
@@ -105,12 +107,12 @@ class Run:
             "num_train": len(labels),
             "num_test": len(self.dataset.test[1]),
             "num_weights": model.count_params(),
-            **watching.read(history),
+            **label_log.read(history),
             **spectrum.read(self.run_dir, self.experiment.spectrum),
         }
 
     def _labels(self) -> Any:
-        """Return the labels to train on, wrong ones among them."""
+        """Return the labels to train on, including wrong ones."""
         labels = self.dataset.train[1]
         if self.experiment.label_noise:
             labels = symmetric_noise(
@@ -128,17 +130,18 @@ class Run:
         """Return the labels that a network trained on `labels` predicts."""
         file = self.run_dir / "bootstrapped.npy"
         if not file.exists():
-            images = self.dataset.train[0]
             first = dataclasses.replace(
                 self, run_dir=self.run_dir / "first", verbose=0
             )
-            model = first._fitted(labels)
-            statistics = sources.statistics(self.experiment.standardize, images)
-            made = bootstrapped_labels(
-                model, images, statistics, self.experiment.batch_size
+            predicted = bootstrapped_labels(
+                first._fitted(labels),
+                self.dataset.train[0],
+                self._statistics,
+                self.experiment.batch_size,
             )
+            # A kill leaves the whole file or none, as in `files.replace`.
             written = file.with_suffix(".part.npy")
-            np.save(written, made)
+            np.save(written, predicted)
             written.rename(file)
         return np.load(file)
 
@@ -148,12 +151,13 @@ class Run:
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
         with strategies.scope(experiment.strategy):
+            # Rounded up: the last batch of an epoch may be smaller.
             steps = -(-len(labels) // experiment.batch_size)
             num_steps = experiment.num_epochs * steps
             model = compiled(experiment, self.dataset, num_steps)
             epoch = logs.restore(model, self.run_dir)
             data = batches(experiment, self.dataset, labels, self.seed, epoch)
-            # `fit` would draw batches to build the model; see `ImageBatches`.
+            # `fit` would draw batches to build the model; see `Batches`.
             model.test_on_batch(*data[0])
             model.fit(
                 data,
@@ -173,9 +177,7 @@ class Run:
         epochs = self.experiment.spectrum
         if not epochs:
             return []
-        images = self.dataset.train[0]
-        statistics = sources.statistics(self.experiment.standardize, images)
-        x = standardized(images[:1000], statistics)
+        x = self._inputs(slice(1000))
         y = _one_hot(self.dataset, labels[:1000])
         return [spectrum.SpectrumLog(self.run_dir, epochs, x, y)]
 
@@ -183,14 +185,22 @@ class Run:
         number = self.experiment.watched
         if not number:
             return []
-        images, right = self.dataset.train
-        # Evenly spaced, and not random: of all classes, whether or not the
-        # images are in their order, and independent of which labels are wrong.
+        right = self.dataset.train[1]
+        # Evenly spaced, which covers all classes even if the images are sorted
+        # by class, and is independent of which labels are wrong.
         number = min(number, len(right))
         rows = np.linspace(0, len(right) - 1, number).astype("int64")
-        statistics = sources.statistics(self.experiment.standardize, images)
-        x = standardized(images[rows], statistics)
-        return [LabelLog(x, labels[rows], right[rows])]
+        x = self._inputs(rows)
+        return [label_log.LabelLog(x, labels[rows], right[rows])]
+
+    def _inputs(self, rows: Any) -> Any:
+        """Return training images as the network takes them."""
+        return standardized(self.dataset.train[0][rows], self._statistics)
+
+    @functools.cached_property
+    def _statistics(self) -> tuple[Any, Any]:
+        images = self.dataset.train[0]
+        return sources.statistics(self.experiment.standardize, images)
 
     def _test_errors(self, model: keras.Model) -> tuple[float, float]:
         """Return the errors on the test images in per cent, top 1 and top 5."""
@@ -199,9 +209,7 @@ class Run:
             images,
             _one_hot(self.dataset, labels),
             self.experiment.batch_size,
-            statistics=sources.statistics(
-                self.experiment.standardize, self.dataset.train[0]
-            ),
+            statistics=self._statistics,
             workers=self.experiment.workers,
         )
         metrics = model.evaluate(data, verbose=0, return_dict=True)
@@ -211,11 +219,12 @@ class Run:
 def compiled(
     experiment: Experiment, dataset: ImageDataset, num_steps: int
 ) -> keras.Model:
-    """Return the network, ready to be trained, as a model that gives logits.
+    """Return the compiled network.
 
-    After `num_steps` a learning rate that decays is 0.
+    A learning rate that decays is 0 after `num_steps`.
     """
     network = networks.of(experiment, dataset)
+    # L2(decay / 2) adds decay / 2 ||w||^2 to the loss, decay w to its gradient.
     decay = experiment.weight_decay
     is_in_loss = decay and not experiment.decoupled
     penalty = keras.regularizers.L2(decay / 2) if is_in_loss else None
@@ -265,9 +274,9 @@ def batches(
     seed: int = 0,
     epoch: int = 0,
 ) -> ImageBatches:
-    """Return the batches that a network is trained on, from an epoch on.
+    """Return the batches to train on, from an epoch on.
 
-    `labels` are the classes of the training images, wrong ones among them.
+    `labels` are the classes of the training images, including wrong ones.
     """
     images = dataset.train[0]
     changes, final_changes = AUGMENTATIONS[experiment.augmentation]

@@ -1,6 +1,7 @@
-"""Where images come from, by name."""
+"""Sources of images by name."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ from keras_sam import data
 from keras_sam.data.datasets import ImageDataset
 
 SOURCES = ("tfds", "tfds_files", "strips", "folder", "digits")
-"""`"tfds"` holds all images in memory, `"tfds_files"` reads them from files
+"""`"tfds"` keeps all images in memory, `"tfds_files"` reads them from files
 when they are needed; the others are the functions of `keras_sam.data`.
 """
 
-STATISTICS = ("own", "imagenet", "unit", "none")
+STATISTICS = ("own", "imagenet", "mnist", "unit", "none")
 """Whether channels are standardized by mean and deviation of the training
-images, by those of ImageNet, scaled to [0, 1], or left in [0, 255], for
-networks that scale them themselves.
+images, by those of ImageNet or of MNIST, scaled to [0, 1], or left in [0, 255]
+for networks that scale their inputs.
 """
 
 SIZES = {
@@ -33,8 +34,8 @@ SIZES = {
     "oxford_flowers102": (2040, 0, 3, 102),
     "oxford_iiit_pet": (3680, 0, 3, 37),
 }
-"""Of data sets: training images, height and width (0 where images differ),
-channels, classes.
+"""Number of training images, height and width (0 if images differ), channels,
+and number of classes.
 """
 
 _IMAGENET = (
@@ -42,22 +43,23 @@ _IMAGENET = (
     np.array((58.395, 57.12, 57.375), "float32"),
 )
 
+_MNIST = (np.array([33.3285], "float32"), np.array([78.5655], "float32"))
+
 
 def load(experiment: Any) -> ImageDataset:
     """Return the images of an experiment."""
     size = (experiment.image_size, experiment.image_size)
     splits = (experiment.train_split, experiment.test_split)
     folder = experiment.folder or None
-    if experiment.source == "digits":
-        dataset = data.digits()
-    elif experiment.source == "tfds":
-        dataset = data.from_tfds(experiment.dataset, folder, splits)
-    elif experiment.source == "tfds_files":
-        dataset = data.from_tfds_files(experiment.dataset, size, folder, splits)
-    elif experiment.source == "strips":
-        dataset = data.from_strips(experiment.folder)
-    else:
-        dataset = data.from_folder(experiment.folder, size)
+    name = experiment.dataset
+    loaders: dict[str, Callable[[], ImageDataset]] = {
+        "digits": data.digits,
+        "tfds": lambda: data.from_tfds(name, folder, splits),
+        "tfds_files": lambda: data.from_tfds_files(name, size, folder, splits),
+        "strips": lambda: data.from_strips(experiment.folder),
+        "folder": lambda: data.from_folder(experiment.folder, size),
+    }
+    dataset = loaders[experiment.source]()
     if experiment.num_train or experiment.num_test:
         dataset = dataset.subset(
             experiment.num_train or len(dataset.train[1]),
@@ -76,6 +78,8 @@ def statistics(name: str, images: Any) -> tuple[Any, Any]:
         return data.channel_statistics(images)
     if name == "imagenet":
         return _IMAGENET
+    if name == "mnist":
+        return _MNIST
     channel = np.ones(images.shape[-1], "float32")
     return 0 * channel, 255 * channel if name == "unit" else channel
 

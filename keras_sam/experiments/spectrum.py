@@ -1,4 +1,4 @@
-"""The Hessian of the training loss, while a network is trained and after it."""
+"""The Hessian of the training loss during and after training."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ class SpectrumLog(keras.callbacks.Callback):
     """Writes eigenvalues after some epochs, and their density at the end.
 
     Args:
-        run_dir: Folder of the run, where a run that was stopped finds them.
+        run_dir: Folder of the run, which a resumed run reads.
         epochs: Integers, counted from 1.
         x: Images that the loss is a mean over.
         y: Labels.
@@ -48,7 +48,7 @@ class SpectrumLog(keras.callbacks.Callback):
 
 
 def read(run_dir: Path, epochs: Any) -> dict[str, Any]:
-    """Return what `SpectrumLog` wrote, in the form of a record."""
+    """Return the results of `SpectrumLog`, for a record."""
     if not epochs:
         return {}
     measured = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def render(
     header: Sequence[str], rows: Iterable[Sequence[str]], width: int = 10_000
 ) -> str:
-    """Return a table in Markdown; what does not fit is broken into lines.
+    """Return a table in Markdown; long cells are wrapped.
 
     Raises:
         ImportError: If rich is not installed.

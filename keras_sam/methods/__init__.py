@@ -1,4 +1,4 @@
-"""Sharpness-aware methods: how to perturb, and what to follow."""
+"""Sharpness-aware methods: the perturbation, and the gradients applied."""
 
 from typing import Any
 
@@ -9,8 +9,12 @@ from keras_sam.methods.asam import ASAM
 from keras_sam.methods.base import Method
 from keras_sam.methods.friendly_sam import FriendlySAM
 from keras_sam.methods.gsam import GSAM
+from keras_sam.methods.le_sam import LESAM
 from keras_sam.methods.look_sam import LookSAM
+from keras_sam.methods.metrics import AdaptiveMetric
 from keras_sam.methods.momentum_sam import MomentumSAM
+from keras_sam.methods.preconditioned_sam import PreconditionedSAM
+from keras_sam.methods.random_ascent import RandomAscent
 from keras_sam.methods.sam import SAM
 from keras_sam.methods.stable_sam import StableSAM
 from keras_sam.methods.vasso import VaSSO
@@ -20,11 +24,15 @@ __all__ = [
     "AESAM",
     "ASAM",
     "GSAM",
+    "LESAM",
     "SAM",
+    "AdaptiveMetric",
     "FriendlySAM",
     "LookSAM",
     "Method",
     "MomentumSAM",
+    "PreconditionedSAM",
+    "RandomAscent",
     "StableSAM",
     "VaSSO",
     "WeightedSAM",
@@ -42,11 +50,14 @@ _BY_NAME = {
     "momentum_sam": MomentumSAM,
     "look_sam": LookSAM,
     "ae_sam": AESAM,
+    "le_sam": LESAM,
+    "preconditioned_sam": PreconditionedSAM,
+    "random_ascent": RandomAscent,
 }
 
 
 def get(identifier: Any) -> Method:
-    """Return the method that `identifier` stands for.
+    """Return a method, given an instance, a name or a configuration.
 
     Args:
         identifier: A `Method`, its name in lower case with underscores, or its

@@ -9,7 +9,7 @@ from keras import ops
 from keras_sam import schedules
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.sam import ClimbsLikeSAM
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -17,25 +17,28 @@ from keras_sam.types import Vector
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AESAM(ClimbsLikeSAM):
-    """Climb only where the gradient is long, for there the loss is sharp.
+class AESAM(SteepestAscent):
+    """SAM on the steps whose gradient is long, plain steps otherwise.
 
-    With the moving mean `mu` and variance `s2` of `||g||^2`, this step's
-    included, there is a second pass if `||g||^2 >= mu + threshold * sqrt(s2)`.
-    The mean starts at the first step's value. With a threshold of minus
-    infinity this is SAM.
+    A long gradient indicates a sharp region. With the moving mean `mu` and
+    variance `s2` of `||g||^2`, this step's included, there is a second pass if
+    `||g||^2 >= mu + threshold * sqrt(s2)`. The mean starts at the first step's
+    value. With a threshold of minus infinity this is SAM.
 
-    Under data parallelism and with micro-batches, the mean of their `||g||^2`
-    decides, for all of them. With micro-batches that takes a pass of its own.
+    Under data parallelism and with micro-batches, one decision is made for all
+    parts, from the mean of their `||g||^2`. With micro-batches this takes an
+    additional pass.
 
     Args:
         threshold: Number or `keras.optimizers.schedules.LearningRateSchedule`,
-            called with the optimizer's iteration. In the paper it moves
+            called with the optimizer's iteration. The paper decreases it
             linearly from 1 to -1 over training, which is
-            `PolynomialDecay(1.0, num_steps, -1.0)`. Defaults to 0.0, its
-            middle, which needs no number of steps.
+            `PolynomialDecay(1.0, num_steps, -1.0)`. Defaults to 0.0, the
+            middle of that range, which needs no number of steps.
         decay: Float in [0, 1), of the moving mean and variance. Defaults to
             0.9, as in the paper.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `decay` is outside [0, 1) or `threshold` is neither a
@@ -50,16 +53,13 @@ class AESAM(ClimbsLikeSAM):
     decay: float = 0.9
 
     def __post_init__(self) -> None:
-        if isinstance(self.threshold, dict):
-            threshold = keras.saving.deserialize_keras_object(self.threshold)
-            validation.set_fields(self, threshold=threshold)
-        if not schedules.is_schedule(self.threshold):
-            threshold = validation.number(
-                "threshold", self.threshold, "[-inf, inf]", schedules.OR_ONE
-            )
-            validation.set_fields(self, threshold=threshold)
+        super().__post_init__()
         validation.set_fields(
-            self, decay=validation.number("decay", self.decay, "[0, 1)")
+            self,
+            threshold=schedules.number_or_schedule(
+                "threshold", self.threshold, "[-inf, inf]"
+            ),
+            decay=validation.number("decay", self.decay, "[0, 1)"),
         )
 
     def initial_state(self, weights: Vector) -> State:
@@ -80,6 +80,9 @@ class AESAM(ClimbsLikeSAM):
         if callable(threshold):
             threshold = threshold(iteration)
         threshold = ops.cast(threshold, keras.config.floatx())
+        # At the first step decay is 0, so the mean is ||g||^2 itself and not
+        # biased towards the 0 that it is created with; the deviation is then
+        # 0, and the first step has a second pass for every finite threshold.
         decay = self.decay * state["has_started"]
         mean = decay * state["mean"] + (1 - decay) * statistic
         deviation = ops.square(statistic - mean)

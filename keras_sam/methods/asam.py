@@ -4,37 +4,36 @@ import dataclasses
 from typing import ClassVar
 
 import keras
-from keras import ops
 
 from keras_sam import validation
-from keras_sam import vectors
 from keras_sam.methods.base import Method
+from keras_sam.methods.metrics import AdaptiveMetric
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ASAM(Method):
-    """Climb in the metric of the weights: `e = rho * T^2 g / ||T g||`.
+    """Perturb in the metric of the weights: `e = rho * T^2 g / ||T g||`.
 
     `T` is diagonal, with the entry `|w| + eta` for each weight of a kernel, an
     embedding or a normalization scale, and 1 for biases and offsets. The
     neighbourhood then scales with the weights, so that rescaling a layer
     without changing the function does not change its sharpness. The length of
-    `e` is not `rho`; the length of `T^-1 e` is.
+    `T^-1 e` is `rho`; that of `e` is not.
 
     A useful radius is about ten times that of SAM. The default is 0.5, the
-    authors' choice for CIFAR-10; for CIFAR-100 they take 1.0.
+    authors' choice for CIFAR-10; for CIFAR-100 they use 1.0.
 
     Args:
-        eta: Float >= 0. Keeps weights near zero from being frozen out.
-            Defaults to 0.01, as in the authors' code.
+        eta: Float >= 0. With a positive value, weights of zero are perturbed
+            too. Defaults to 0.01, as in the authors' code.
         scale_all: Boolean, whether biases and offsets are scaled as well. With
             `eta=0` this is the variant of several PyTorch packages, which
-            wants a radius about four times larger. Defaults to `False`.
+            requires a radius about four times larger. Defaults to `False`.
 
     Raises:
         ValueError: If `eta` is negative or not finite.
@@ -59,18 +58,8 @@ class ASAM(Method):
         )
 
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         del state
-        metric = [self._metric(weight) for weight in weights]
-        scaled = vectors.multiply(metric, gradients)
-        return vectors.multiply(metric, vectors.with_norm(rho, scaled))
-
-    def _metric(self, weight: Weight) -> Tensor:
-        if self.scale_all or weight.role in ("kernel", "scale"):
-            return ops.abs(weight.value) + self.eta
-        return ops.ones_like(weight.value)
+        metric = AdaptiveMetric(eta=self.eta, scale_all=self.scale_all)
+        return metric.steepest(rho, gradients, weights)

@@ -1,4 +1,4 @@
-"""What a sharpness-aware method is."""
+"""The interface of a sharpness-aware method."""
 
 import abc
 import dataclasses
@@ -8,12 +8,12 @@ from typing import ClassVar
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
+from keras_sam.types import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
-    """Where to look for a higher loss, and what to follow once there.
+    """A perturbation of the weights, and the gradients to apply after it.
 
     A step of every method is
 
@@ -26,36 +26,36 @@ class Method(abc.ABC):
     w = optimizer.apply(u, w)
     ```
 
-    and a step without a second pass, because rho is 0 or the method is not due,
-    follows `reuse(g, state)`. Most methods need `perturb` alone.
+    and a step without a second pass applies `reuse(g, state)`. Most methods
+    define `perturb` alone.
 
-    A method knows no model, optimizer or batch. Its functions are pure: lists
-    of tensors in, lists of tensors out, in `keras.ops`. The lists cover the
-    perturbed variables; with a `combine` of one's own, all trainable ones,
-    except in `perturb`. A variable that the loss does not depend on has a
-    gradient of zeros. Loss scaling is undone. Hyperparameters are the fields
-    of a frozen, keyword-only dataclass. To be saved inside a `.keras` file, a
-    method is registered with `keras.saving.register_keras_serializable`.
+    A method is independent of models, optimizers and batches. Its functions
+    are pure: lists of tensors in, lists of tensors out, in `keras.ops`. The
+    lists cover the perturbed variables; if the method defines `combine`, all
+    trainable ones, except in `perturb`. A variable that the loss does not
+    depend on has a gradient of zeros. Loss scaling is undone. Hyperparameters
+    are the fields of a frozen, keyword-only dataclass. To be saved inside a
+    `.keras` file, a method is registered with
+    `keras.saving.register_keras_serializable`.
 
-    A method says what it is in class attributes. The first two are its own;
-    the others follow from the functions that a class defines.
+    A method declares its properties in class attributes. `default_rho` and
+    `needs_gradients` are set by the class; the others follow from the
+    functions that it defines:
 
-    | attribute | true if the method defines | then |
+    | attribute | true if the class defines | effect |
     | --- | --- | --- |
-    | `combines` | `combine` | it sees all trainable variables |
-    | `corrects` | `correct` | something is subtracted past the optimizer |
+    | `combines` | `combine` | lists cover all trainable variables |
+    | `corrects` | `correct` | its result is subtracted past the optimizer |
     | `has_state` | `initial_state` | the state is saved with the model |
     | `decides` | `decide` | some steps are plain |
-    | `needs_statistic` | `statistic` | `decide` comes after the first pass |
-    | `reuses` | `reuse` | plain steps follow what it returns |
+    | `needs_statistic` | `statistic` | `decide` follows the first pass |
+    | `reuses` | `reuse` | plain steps apply its result |
 
     Attributes:
-        default_rho: Class attribute. The radius used when `SAMModel` is given
-            none.
+        default_rho: Class attribute. The radius if `SAMModel` is given none.
         needs_gradients: Class attribute. False if `perturb` does not use the
             gradients at w: the only pass is then the one at w + e, and
-            `gradients` is that pass's own result in `combine` and
-            `next_state`.
+            `gradients` in `combine` and `next_state` are those of that pass.
     """
 
     default_rho: ClassVar[float] = 0.05
@@ -70,25 +70,23 @@ class Method(abc.ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Attributes that are set stay set in subclasses, which inherit the
+        # functions too.
         for function, attribute in _ATTRIBUTES.items():
             if function in vars(cls):
                 setattr(cls, attribute, True)
 
     @abc.abstractmethod
     def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
+        self, gradients: Vector, weights: Weights, rho: Tensor, state: State
     ) -> Vector:
         """Return the perturbation e. Called once per (micro-)batch.
 
         Args:
             gradients: The loss gradients at w.
-            weights: The values and kinds of the same variables.
+            weights: The values and roles of the same variables.
             rho: Scalar > 0, the radius at this step.
-            state: What the method stores.
+            state: The method's state.
 
         Returns:
             One tensor per weight, of its shape.
@@ -105,7 +103,7 @@ class Method(abc.ABC):
         Args:
             gradients: The loss gradients at w.
             perturbed_gradients: The loss gradients at w + e.
-            state: What the method stores.
+            state: The method's state.
 
         Returns:
             One tensor per gradient, of its shape. By default the gradients at
@@ -117,11 +115,11 @@ class Method(abc.ABC):
     def correct(
         self, gradients: Vector, perturbed_gradients: Vector
     ) -> Vector | None:
-        """Return what to subtract from the weights past the optimizer.
+        """Return a correction to subtract from the weights past the optimizer.
 
         Called once per (micro-)batch, after both passes; the results are
-        averaged, multiplied by the learning rate, and subtracted once the
-        optimizer has been applied.
+        averaged, multiplied by the learning rate, and subtracted after the
+        optimizer's update.
 
         Args:
             gradients: The loss gradients at w.
@@ -135,7 +133,7 @@ class Method(abc.ABC):
         return None
 
     def initial_state(self, weights: Vector) -> State:
-        """Return what the method stores before the first step.
+        """Return the method's state before the first step.
 
         Args:
             weights: The values of the variables that the method sees.
@@ -153,7 +151,7 @@ class Method(abc.ABC):
         perturbed_gradients: Vector | None,
         state: State,
     ) -> State:
-        """Return what the method stores after a step.
+        """Return the method's state after a step.
 
         Called once per (micro-)batch; the results are averaged over
         micro-batches and replicas.
@@ -162,7 +160,7 @@ class Method(abc.ABC):
             gradients: The loss gradients at w.
             perturbed_gradients: The loss gradients at w + e, or `None` if there
                 was no second pass.
-            state: What the method stored before the step.
+            state: The method's state before the step.
 
         Returns:
             A dictionary as `initial_state` returns. By default `state`.
@@ -171,7 +169,7 @@ class Method(abc.ABC):
         return state
 
     def statistic(self, gradients: Vector) -> Tensor:
-        """Return the number that `decide` is to see.
+        """Return the number that `decide` is given.
 
         Called once per (micro-)batch, between the passes.
 
@@ -189,14 +187,14 @@ class Method(abc.ABC):
     ) -> tuple[Tensor | bool, State]:
         """Return whether there is a second pass at this step.
 
-        Called once per step: before the first pass or, if there is a
-        `statistic`, after it, with its mean over micro-batches and replicas, so
-        that all of them agree.
+        Called once per step: before the first pass, or after it if the method
+        defines `statistic`. The statistic is the mean over micro-batches and
+        replicas, so that all of them agree.
 
         Args:
             iteration: Integer scalar, the optimizer's iteration.
             statistic: Scalar; `None` if the method has none.
-            state: What the method stores.
+            state: The method's state.
 
         Returns:
             A boolean scalar, by default `True`, and a dictionary as
@@ -206,14 +204,14 @@ class Method(abc.ABC):
         return True, state
 
     def reuse(self, gradients: Vector, state: State) -> Vector:
-        """Return what to follow at a step without a second pass.
+        """Return the gradients to apply at a step without a second pass.
 
         Called once per step, and only while rho is above 0.
 
         Args:
             gradients: The loss gradients at w, of the whole batch: their mean
                 over replicas.
-            state: What the method stores.
+            state: The method's state.
 
         Returns:
             One tensor per gradient, of its shape. By default the gradients.

@@ -7,30 +7,30 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.base import Method
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
-from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FriendlySAM(Method):
-    """Climb along what is special about the batch.
+class FriendlySAM(SteepestAscent):
+    """Perturb along the part of the gradient that is specific to the batch.
 
     `e = rho * d / ||d||` with `d = g - sigma * m`, where `m` is a moving
-    average of the gradients of earlier batches, an estimate of the full
+    average of the gradients of earlier batches, which estimates the full
     gradient. At the first step `d = g`, and `m` becomes `g`; later
     `m = decay * m + (1 - decay) * g`. With `sigma=0` this is SAM.
 
-    Keeps one copy of the perturbed weights.
+    Stores one copy of the perturbed weights.
 
     Args:
         sigma: Float, how much of the average is subtracted. Defaults to 1.0,
             as in the authors' code.
         decay: Float in [0, 1). Defaults to 0.9, as in the authors' code, whose
             scripts use 0.6 to 0.95.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `decay` is outside [0, 1) or `sigma` is not finite.
@@ -38,14 +38,15 @@ class FriendlySAM(Method):
     Reference:
         [Li et al., 2024](https://arxiv.org/abs/2403.12350) and the
         [authors' code](https://github.com/nblt/F-SAM). As in the code, the
-        average does not yet hold the gradient that it is subtracted from; in
-        the paper it does. For `sigma=1` the direction is the same.
+        average does not include the present gradient; in the paper it does.
+        For `sigma=1` the direction is the same.
     """
 
     sigma: float = 1.0
     decay: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             sigma=validation.number("sigma", self.sigma, "(-inf, inf)"),
@@ -58,16 +59,9 @@ class FriendlySAM(Method):
             "has_started": ops.zeros(()),
         }
 
-    def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
-    ) -> Vector:
-        del weights
+    def direction(self, gradients: Vector, state: State) -> Vector:
         usual = vectors.scale(self.sigma, state["average"])
-        return vectors.with_norm_lazily(rho, vectors.subtract(gradients, usual))
+        return vectors.subtract(gradients, usual)
 
     def next_state(
         self,
@@ -76,6 +70,8 @@ class FriendlySAM(Method):
         state: State,
     ) -> State:
         del perturbed_gradients
+        # 0 at the first step: the average starts at g, unbiased by the zeros
+        # that it is created with.
         decay = self.decay * state["has_started"]
         return {
             "average": vectors.interpolate(decay, state["average"], gradients),

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.sam import ClimbsLikeSAM
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
 from keras_sam.types import Tensor
 from keras_sam.types import Vector
@@ -15,20 +15,22 @@ from keras_sam.types import Vector
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LookSAM(ClimbsLikeSAM):
-    """Look for sharpness every few steps, and reuse what was seen.
+class LookSAM(SteepestAscent):
+    """Take a step of SAM every few steps, and reuse its direction in between.
 
     Every `period`-th step is one of SAM, and the part `v` of `h` orthogonal to
-    `g` is kept. The steps between follow `g + alpha * (||g|| / ||v||) * v` and
+    `g` is stored. The other steps apply `g + alpha * (||g|| / ||v||) * v` and
     cost one gradient. With `period=1` this is SAM.
 
-    Keeps one copy of the perturbed weights. All norms are over all perturbed
+    Stores one copy of the perturbed weights. All norms are over all perturbed
     weights together.
 
     Args:
         period: Integer >= 1. Defaults to 5, as in the paper.
-        alpha: Float >= 0, how strongly the kept direction is followed.
+        alpha: Float >= 0, the length of the reused direction relative to `g`.
             Defaults to 0.7, as in the paper.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `period` or `alpha` is outside its range.
@@ -42,6 +44,7 @@ class LookSAM(ClimbsLikeSAM):
     alpha: float = 0.7
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             period=validation.integer("period", self.period),
@@ -70,6 +73,8 @@ class LookSAM(ClimbsLikeSAM):
         return {"direction": vectors.orthogonal(perturbed_gradients, gradients)}
 
     def reuse(self, gradients: Vector, state: State) -> Vector:
+        # Before the first step of SAM the direction is zero, and so is its
+        # multiple of any length: the step is a plain one.
         length = self.alpha * vectors.norm(gradients)
         return vectors.add(
             gradients, vectors.with_norm(length, state["direction"])

@@ -4,37 +4,21 @@ import dataclasses
 
 import keras
 
-from keras_sam import vectors
-from keras_sam.methods.base import Method
-from keras_sam.types import State
-from keras_sam.types import Tensor
-from keras_sam.types import Vector
-from keras_sam.types import Weight
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClimbsLikeSAM(Method):
-    """A method whose perturbation is that of SAM: `e = rho * g / ||g||`."""
-
-    def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
-    ) -> Vector:
-        del weights, state
-        return vectors.with_norm_lazily(rho, gradients)
+from keras_sam.methods.steepest import SteepestAscent
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAM(ClimbsLikeSAM):
-    """Climb to the edge of a ball: `e = rho * g / ||g||`.
+class SAM(SteepestAscent):
+    """Perturb to the surface of a ball: `e = rho * g / ||g||`.
 
     The norm is the Euclidean norm over all perturbed variables together. The
     default radius is 0.05, which the paper calls a solid default (section
     3.1); its search grid is 0.01, 0.02, 0.05, 0.1, 0.2, 0.5.
+
+    Args:
+        metric: `"euclidean"`, or `"adaptive"`, which is ASAM; see
+            `keras_sam.methods.AdaptiveMetric`. Defaults to `"euclidean"`.
 
     Reference:
         [Foret et al., 2021](https://arxiv.org/abs/2010.01412), equation 2 with

@@ -7,27 +7,27 @@ from keras import ops
 
 from keras_sam import validation
 from keras_sam import vectors
-from keras_sam.methods.base import Method
+from keras_sam.methods.steepest import SteepestAscent
 from keras_sam.types import State
-from keras_sam.types import Tensor
 from keras_sam.types import Vector
-from keras_sam.types import Weight
 
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VaSSO(Method):
-    """Climb along a moving average of the gradients, this one included.
+class VaSSO(SteepestAscent):
+    """Perturb along a moving average of gradients, the present one included.
 
     `e = rho * d / ||d||` with `d = (1 - theta) * d + theta * g`, so that the
-    noise of a single batch moves the direction less. With `theta=1` this is
+    noise of a single batch changes the direction less. With `theta=1` this is
     SAM.
 
-    Keeps one copy of the perturbed weights.
+    Stores one copy of the perturbed weights.
 
     Args:
         theta: Float in (0, 1], the weight of the present gradient. The
             authors search 0.2 to 0.9. Defaults to 0.9, as in their code.
+        metric: In which the length is measured; see `SAM`. Defaults to
+            `"euclidean"`.
 
     Raises:
         ValueError: If `theta` is outside (0, 1].
@@ -40,23 +40,23 @@ class VaSSO(Method):
     theta: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         validation.set_fields(
             self,
             theta=validation.number("theta", self.theta, "(0, 1]"),
         )
 
     def initial_state(self, weights: Vector) -> State:
-        return {"direction": [ops.zeros_like(weight) for weight in weights]}
+        return {
+            "direction": [ops.zeros_like(weight) for weight in weights],
+            "has_started": ops.zeros(()),
+        }
 
-    def perturb(
-        self,
-        gradients: Vector,
-        weights: list[Weight],
-        rho: Tensor,
-        state: State,
-    ) -> Vector:
-        del weights
-        return vectors.with_norm_lazily(rho, self._direction(gradients, state))
+    def direction(self, gradients: Vector, state: State) -> Vector:
+        # `perturb` and `next_state` are both given the state before the step,
+        # so both compute the same d.
+        decay = (1 - self.theta) * state["has_started"]
+        return vectors.interpolate(decay, state["direction"], gradients)
 
     def next_state(
         self,
@@ -65,9 +65,7 @@ class VaSSO(Method):
         state: State,
     ) -> State:
         del perturbed_gradients
-        return {"direction": self._direction(gradients, state)}
-
-    def _direction(self, gradients: Vector, state: State) -> Vector:
-        return vectors.interpolate(
-            1 - self.theta, state["direction"], gradients
-        )
+        return {
+            "direction": self.direction(gradients, state),
+            "has_started": ops.ones(()),
+        }

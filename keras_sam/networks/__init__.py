@@ -1,7 +1,7 @@
-"""The networks of the papers that keras.applications lacks.
+"""Networks of the papers that are not in `keras.applications`.
 
-Each function returns an untrained functional `keras.Model` that gives logits.
-`SAMModel.from_model` makes it one that trains with sharpness.
+Each function returns an untrained functional `keras.Model` from images to
+logits, to be trained as it is or by `SAMModel.from_model`.
 """
 
 from keras_sam.networks.pyramid_net import PyramidNet

@@ -1,4 +1,4 @@
-"""The layers that all of the networks are made of."""
+"""The common layers of all networks, and their sequence of blocks."""
 
 import keras
 from keras import layers
@@ -10,7 +10,7 @@ from keras_sam.types import Tensor
 def convolution(
     x: Tensor, filters: int, kernel_size: int = 3, strides: int = 1
 ) -> Tensor:
-    """Return a convolution without bias, He-normal by its outputs.
+    """Return a convolution without bias, He-normal with `fan_out`.
 
     Args:
         x: Tensor of shape `(batch_size, height, width, channels)`.
@@ -46,12 +46,25 @@ def classifier(x: Tensor, num_classes: int) -> Tensor:
     return layers.Dense(num_classes)(layers.GlobalAveragePooling2D()(x))
 
 
+def uniform_classifier(x: Tensor, num_classes: int) -> Tensor:
+    """Return logits whose weights start uniform in ±1 / sqrt(num_classes).
+
+    As in the code of SAM's authors, which reports that other initializations
+    raise the error of wide residual networks on CIFAR-100 by half a point.
+    """
+    bound = num_classes**-0.5
+    return layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+    )(layers.GlobalAveragePooling2D()(x))
+
+
 @keras.saving.register_keras_serializable(package="keras_sam")
 class PadChannels(layers.Layer):
     """Appends channels of zeros: a shortcut without weights.
 
     Args:
-        channels: Integer, how many channels the result has.
+        channels: Integer, the number of channels of the result.
         **kwargs: As for `keras.layers.Layer`.
     """
 
@@ -72,25 +85,34 @@ class PadChannels(layers.Layer):
         return {**super().get_config(), "channels": self.channels}
 
 
-def depth_per_group(name: str, depth: int, extra: int, layers_each: int) -> int:
-    """Return how many blocks each of three groups has.
+def three_groups(
+    name: str, depth: int, extra: int, layers_each: int
+) -> list[tuple[int, int]]:
+    """Return the factor of channels and the strides of each block.
+
+    Three groups of equally many blocks. The first block of the second and of
+    the third group halves the resolution and doubles the channels.
 
     Args:
         name: Of the network, for the message.
-        depth: Integer, the layers with weights.
+        depth: Integer, the number of layers with weights.
         extra: Integer, how many of them are outside the blocks.
-        layers_each: Integer, how many a block has.
+        layers_each: Integer, how many of them each block has.
 
     Returns:
-        Integer >= 1.
+        List of pairs of a factor (1, 2 or 4) and strides (1 or 2).
 
     Raises:
-        ValueError: If there is no such network.
+        ValueError: If the network does not have this depth.
     """
-    blocks, rest = divmod(depth - extra, 3 * layers_each)
-    if blocks < 1 or rest:
+    per_group, rest = divmod(depth - extra, 3 * layers_each)
+    if per_group < 1 or rest:
         raise ValueError(
             f"`depth` of a {name} must be {extra} plus a multiple of "
             f"{3 * layers_each}. Received: depth={depth}"
         )
-    return blocks
+    return [
+        (2**group, 2 if group > 0 and block == 0 else 1)
+        for group in range(3)
+        for block in range(per_group)
+    ]

@@ -20,18 +20,18 @@ def PyramidNet(
     """Return a pyramidal residual network of bottleneck blocks.
 
     The number of channels grows by the same amount in each block, from 16 to
-    `16 + widening`; a block's result has four times as many. Shortcuts have no
-    weights: means over 2 x 2 positions where the size changes, and channels of
-    zeros.
+    `16 + widening`; the output of a block has four times as many. Shortcuts
+    have no weights: 2 x 2 average pooling where the resolution changes, and
+    channels of zeros.
 
     Args:
         depth: Integer, 2 plus a multiple of 9. Defaults to 272.
         widening: Number > 0, alpha in the paper. Defaults to 200.
         num_classes: Integer. Defaults to 10.
         input_shape: Height, width and channels of the images.
-        survival: Number in [0, 1]: how likely `ShakeDrop` lets the last block
-            be; for the others this falls linearly from 1. Defaults to 1,
-            without `ShakeDrop`; with it, 0.5 in the papers.
+        survival: Number in [0, 1], the survival probability of the last block
+            in `ShakeDrop`; that of the others decreases to it linearly from 1.
+            Defaults to 1, without `ShakeDrop`; the papers use 0.5 with it.
 
     Returns:
         A `keras.Model` from images to logits of shape
@@ -46,26 +46,24 @@ def PyramidNet(
         figure 6d; [Yamada et al., 2019](https://arxiv.org/abs/1802.02375).
         Depth 272 with `widening=200` is the SAM authors' network.
     """
-    per_group = blocks.depth_per_group("PyramidNet", depth, 2, 3)
-    num_blocks = 3 * per_group
+    groups = blocks.three_groups("PyramidNet", depth, 2, 3)
     inputs = keras.Input(input_shape)
     x = blocks.normalization(blocks.convolution(inputs, 16))
-    for block in range(num_blocks):
-        filters = round(16 + widening * (block + 1) / num_blocks)
-        strides = 2 if block in (per_group, 2 * per_group) else 1
-        kept = 1 - (block + 1) / num_blocks * (1 - survival)
+    for block, (_, strides) in enumerate(groups, 1):
+        filters = round(16 + widening * block / len(groups))
+        kept = 1 - block / len(groups) * (1 - survival)
         x = _block(x, filters, strides, kept)
-    outputs = blocks.classifier(blocks.activated(x), num_classes)
+    outputs = blocks.uniform_classifier(blocks.activated(x), num_classes)
     return keras.Model(inputs, outputs, name=f"pyramid_net_{depth}")
 
 
-def _block(x: Tensor, filters: int, strides: int, kept: float) -> Tensor:
+def _block(x: Tensor, filters: int, strides: int, survival: float) -> Tensor:
     y = blocks.convolution(blocks.normalization(x), filters, 1)
     y = blocks.convolution(blocks.activated(y), filters, strides=strides)
     y = blocks.convolution(blocks.activated(y), _EXPANSION * filters, 1)
     y = blocks.normalization(y)
-    if kept < 1:
-        y = ShakeDrop(kept)(y)
+    if survival < 1:
+        y = ShakeDrop(survival)(y)
     if strides > 1:
         x = layers.AveragePooling2D(strides)(x)
     return layers.Add()([blocks.PadChannels(y.shape[-1])(x), y])

@@ -31,8 +31,8 @@ def CIFARResNet(
         width: Integer, the channels of the first group. Defaults to 16.
         stem_strides: Integer, the strides of the first convolution. Defaults
             to 1.
-        shortcut: What shortcuts do where the size changes: `"A"`, take every
-            second position and add channels of zeros; `"B"`, a 1 x 1
+        shortcut: Shortcuts where the resolution changes: `"A"`, every second
+            position and additional channels of zeros; `"B"`, a 1 x 1
             convolution, here without normalization. Defaults to `"A"`, as in
             the paper for small images.
 
@@ -41,13 +41,13 @@ def CIFARResNet(
         `(batch_size, num_classes)`.
 
     Raises:
-        ValueError: If `depth` is not 2 plus a multiple of 6, or there is no
-            such shortcut.
+        ValueError: If `depth` is not 2 plus a multiple of 6, or `shortcut` is
+            neither `"A"` nor `"B"`.
 
     Reference:
         [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2.
     """
-    per_group = blocks.depth_per_group("CIFARResNet", depth, 2, 2)
+    groups = blocks.three_groups("CIFARResNet", depth, 2, 2)
     if shortcut not in _SHORTCUTS:
         raise ValueError(
             f'`shortcut` must be "A" or "B". Received: shortcut={shortcut!r}'
@@ -55,10 +55,8 @@ def CIFARResNet(
     inputs = keras.Input(input_shape)
     stem = blocks.convolution(inputs, width, strides=stem_strides)
     x = blocks.activated(stem)
-    for group in range(3):
-        for block in range(per_group):
-            strides = 2 if group > 0 and block == 0 else 1
-            x = _block(x, width * 2**group, strides, _SHORTCUTS[shortcut])
+    for factor, strides in groups:
+        x = _block(x, width * factor, strides, _SHORTCUTS[shortcut])
     outputs = blocks.classifier(x, num_classes)
     return keras.Model(inputs, outputs, name=f"resnet_{depth}")
 
@@ -72,6 +70,7 @@ def _block(x: Tensor, filters: int, strides: int, shortcut: Any) -> Tensor:
 
 
 def _padded(x: Tensor, filters: int, strides: int) -> Tensor:
+    # Pooling of one position takes every `strides`-th one.
     return blocks.PadChannels(filters)(layers.MaxPooling2D(1, strides)(x))
 
 

@@ -35,21 +35,21 @@ def ShakeShake(
             odd.
 
     Reference:
-        [Gastaldi, 2017](https://arxiv.org/abs/1705.07485), section 2.
+        [Gastaldi, 2017](https://arxiv.org/abs/1705.07485), section 2, and the
+        author's code for the shortcuts. Deviation of the SAM authors' code:
+        there is no ReLU before its shortcuts.
     """
     if width % 2:
         raise ValueError(
             f"`width` must be even, as half of the channels come from each of "
             f"two shortcuts. Received: width={width}"
         )
-    per_group = blocks.depth_per_group("ShakeShake", depth, 2, 2)
+    groups = blocks.three_groups("ShakeShake", depth, 2, 2)
     inputs = keras.Input(input_shape)
     x = blocks.normalization(blocks.convolution(inputs, 16))
-    for group in range(3):
-        for block in range(per_group):
-            strides = 2 if group > 0 and block == 0 else 1
-            x = _block(x, width * 2**group, strides)
-    outputs = blocks.classifier(layers.ReLU()(x), num_classes)
+    for factor, strides in groups:
+        x = _block(x, width * factor, strides)
+    outputs = blocks.uniform_classifier(layers.ReLU()(x), num_classes)
     return keras.Model(inputs, outputs, name=f"shake_shake_{depth}_{width}")
 
 
@@ -69,8 +69,8 @@ def _branch(x: Tensor, filters: int, strides: int) -> Tensor:
 def _shortcut(x: Tensor, filters: int, strides: int) -> Tensor:
     """Return half of the channels from one grid, half from a shifted one."""
     x = layers.ReLU()(x)
-    if strides == 1:
-        return blocks.normalization(blocks.convolution(x, filters, 1))
+    # Without its first row and column, every second position is an odd one.
+    # With strides of 1, in the first block, the grid is shifted all the same.
     shifted = layers.Cropping2D(((1, 0), (1, 0)))(x)
     shifted = layers.ZeroPadding2D(((0, 1), (0, 1)))(shifted)
     halves = [

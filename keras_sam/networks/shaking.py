@@ -1,8 +1,8 @@
-"""Layers that disturb residual branches at random while training.
+"""Layers that scale residual branches at random during training.
 
 Each multiplies by one random number in the forward pass and by another in the
 backward pass. The draws come from a `keras.random.SeedGenerator`, so that both
-passes of a sharpness-aware step see the same ones.
+passes of a sharpness-aware step have the same ones.
 """
 
 from typing import Any
@@ -17,9 +17,10 @@ from keras_sam.types import Tensor
 
 
 def _gated(x: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
-    """Return `forward * x`, whose gradient is `backward`."""
-    seen = backward * x
-    return seen + ops.stop_gradient(forward * x - seen)
+    """Return `forward * x`, whose derivative by `x` is `backward`."""
+    # The value is b x + (a x - b x) = a x; only the first b x has a derivative.
+    differentiated = backward * x
+    return differentiated + ops.stop_gradient(forward * x - differentiated)
 
 
 class _Shaking(layers.Layer):
@@ -45,8 +46,8 @@ class _Shaking(layers.Layer):
 class ShakeGate(_Shaking):
     """Mixes two branches: `a * x1 + (1 - a) * x2`.
 
-    While training, `a` is uniform in [0, 1) for each image, and the gradient
-    is that of another such draw; afterwards `a` is 1/2.
+    In training, `a` is uniform in [0, 1) for each image, and the gradient
+    has another such draw in its place; in inference `a` is 1/2.
 
     Args:
         seed: Integer or `None`. Defaults to `None`.
@@ -58,8 +59,8 @@ class ShakeGate(_Shaking):
 
     Reference:
         [Gastaldi, 2017](https://arxiv.org/abs/1705.07485), "Shake-Shake-Image".
-        Deviation of the SAM authors' code from it: their first pass takes the
-        true gradient.
+        Deviation of the SAM authors' code: its first pass uses the true
+        gradient.
     """
 
     def call(self, branches: list[Tensor], training: bool = False) -> Tensor:
@@ -77,12 +78,12 @@ class ShakeGate(_Shaking):
 
 @keras.saving.register_keras_serializable(package="keras_sam")
 class ShakeDrop(_Shaking):
-    """Drops residual branches, but not wholly: `(b + a - b * a) * x`.
+    """Drops residual branches in part: `(b + a - b * a) * x`.
 
-    While training, `b` is 1 with probability `survival` and else 0, and `a` is
-    uniform in [-1, 1); in the gradient another number, uniform in [0, 1),
-    takes the place of `a`. All are drawn for each image. Afterwards the branch
-    is multiplied by its mean, `survival`.
+    In training, `b` is 1 with probability `survival` and else 0, and `a` is
+    uniform in [-1, 1); the gradient has another number, uniform in [0, 1), in
+    place of `a`. All are drawn for each image. In inference the branch is
+    multiplied by its mean, `survival`.
 
     Args:
         survival: Number in [0, 1].
@@ -99,6 +100,8 @@ class ShakeDrop(_Shaking):
     Reference:
         [Yamada et al., 2019](https://arxiv.org/abs/1802.02375), equation 6.
         Deviation: `b` is drawn for each image, not once for a batch.
+        Deviation of the SAM authors' code: its first pass uses the true
+        gradient.
     """
 
     def __init__(
@@ -111,6 +114,8 @@ class ShakeDrop(_Shaking):
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         if not training:
             return self.survival * x
+        # The factor is 1 if b = 1 and a if b = 0; as a has mean 0, the mean of
+        # the factor is `survival`.
         survives = ops.cast(self.uniform(x, 0.0) < self.survival, x.dtype)
         forward, backward = self.uniform(x, -1.0), self.uniform(x, 0.0)
         return _gated(

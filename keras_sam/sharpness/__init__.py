@@ -1,8 +1,8 @@
-"""How sharp a minimum is: spectra of the Hessian, rises, landscapes.
+"""Measures of sharpness: Hessian spectra, rises of the loss, landscapes.
 
-Every measure takes a compiled `keras.Model` and data, or an `Objective`, which
-is both, and changes nothing. Results are frozen dataclasses that print, `plot`,
-and `save` as JSON.
+Every measure takes a compiled `keras.Model` and data, or an `Objective` made
+of both. None changes the model. Results are frozen dataclasses that print,
+`plot`, and `save` as JSON.
 
 By default the layers are in inference mode: batch normalization with its
 moving statistics, no dropout.

@@ -1,4 +1,4 @@
-"""How high the loss rises on average within a radius."""
+"""The average rise of the loss under random perturbations."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ class AverageSharpness(Result):
         rho: The scale of e.
         norm: `"l2"` for Gaussian e, `"linf"` for uniform ones.
         adaptive: Whether e is scaled by the weights.
-        num_draws: How many e.
+        num_draws: The number of e.
     """
 
     measure = "average_sharpness"
@@ -61,12 +61,12 @@ def average_sharpness(
     verbose: int = 1,
     **options: Any,
 ) -> AverageSharpness:
-    """Return how much the loss rises on average under random perturbations.
+    """Return the average rise of the loss under random perturbations.
 
-    As in Andriushchenko et al. (2023, https://arxiv.org/abs/2302.07011): e has
+    As in Andriushchenko et al. (2023, https://arxiv.org/abs/2302.07011), e has
     independent elements, Gaussian of standard deviation `rho` or uniform in
-    +-`rho`. A Gaussian e is so about `rho` times the square root of the number
-    of weights long. Every draw is applied to all the data.
+    +-`rho`. The length of a Gaussian e is therefore about `rho` times the
+    square root of the number of weights. Every draw is evaluated on all data.
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -74,7 +74,7 @@ def average_sharpness(
         x: Inputs, or batches; see `Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        rho: Scale of each element, above 0. The paper has 0.05 to 0.4 for
+        rho: Scale of each element, above 0. The paper uses 0.05 to 0.4 for
             adaptive `"l2"` and 0.1 to 0.8 for adaptive `"linf"`.
         norm: `"l2"` for Gaussian noise, `"linf"` for uniform noise.
         adaptive: Multiply e elementwise by |w|.

@@ -16,11 +16,11 @@ class Curvature:
     """The Hessian of a loss at the weights, as products with vectors.
 
     It has one row for each selected weight. The matrix itself is never
-    formed: Lanczos' method, trace and density need its products alone.
+    formed: Lanczos' method, trace and density need only its products.
 
     Args:
         objective: The loss and the weights, an `Objective`.
-        gauss_newton: Whether to take J^T H J in place of the Hessian, J the
+        gauss_newton: Whether to use J^T H J instead of the Hessian, J the
             derivative of the outputs of the model by the weights and H the
             Hessian of the loss by these outputs.
         progress: Advanced by each product, or `None`.
@@ -28,7 +28,7 @@ class Curvature:
     Attributes:
         size: The number of selected weights.
         dtype: The NumPy dtype of products.
-        num_products: How many products were made.
+        num_products: The number of products so far.
 
     Example, with the model of `keras_sam.sharpness`:
 
@@ -61,22 +61,24 @@ class Curvature:
     def check_symmetry(self, generator: np.random.Generator) -> None:
         """Check that products are those of a symmetric matrix.
 
-        Its two products are not counted. A Gauss-Newton matrix needs no
-        check: it is symmetric whatever second derivatives the network has.
+        The two products of the check are not counted. A Gauss-Newton matrix
+        is not checked: it is symmetric by construction.
 
         Args:
             generator: Draws two vectors, before it draws the probes. One seed
                 therefore gives other probes for a Gauss-Newton matrix.
 
         Raises:
-            ValueError: If products are not symmetric or not finite: then some
-                layer has a wrong second derivative, or too low a precision.
+            ValueError: If products are not symmetric or not finite, because a
+                layer has a wrong second derivative or too low a precision.
         """
         if self._gauss_newton:
             return
         first, second = generator.standard_normal((2, self.size))
         left = self._product(first).astype("float64")
         right = self._product(second).astype("float64")
+        # For independent normal a and b, a . (H b) is of the order of ||H b||:
+        # with this scale the gap is of order 1 if H is not symmetric at all.
         scale = np.linalg.norm(left) + np.linalg.norm(right)
         with np.errstate(invalid="ignore"):
             gap = abs(first @ right - second @ left) / (scale or 1.0)
@@ -85,14 +87,14 @@ class Curvature:
             raise ValueError(
                 "The second derivatives of this model are not symmetric or "
                 "not finite, so that its Hessian cannot be measured: a layer "
-                "or the loss has a gradient of its own making, or precision "
+                "or the loss has a wrong custom gradient, or precision "
                 "is too low. Gauss-Newton products need no second derivative "
                 "of the network: `gauss_newton=True`. Received: an asymmetry "
                 f"of {gap:.2g}"
             )
 
     def common(self) -> dict[str, Any]:
-        """Return the fields that the results of all its measures share."""
+        """Return the fields that all its results have."""
         return {"gauss_newton": self._gauss_newton, **common(self._objective)}
 
     def _product(self, vector: np.ndarray) -> np.ndarray:
@@ -100,6 +102,7 @@ class Curvature:
         direction = objective.split(vector)
         total = np.zeros(self.size, self.dtype)
         for batch, share in objective.batches:
-            part = objective.product(direction, batch, self._gauss_newton)
-            total += self.dtype.type(share) * part
+            total += share * objective.product(
+                direction, batch, self._gauss_newton
+            )
         return total

@@ -1,8 +1,7 @@
-"""What is measured on: whatever `fit` takes, as the batches of its steps."""
+"""The data of a measure: all that `fit` takes, as the batches of its steps."""
 
 import itertools
 import math
-from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,25 +22,24 @@ def batches(
 ) -> list[tuple[Batch, int]]:
     """Return the data as the batches of a step of `fit`, with their sizes.
 
-    They go through the `evaluate` of the model, so that what its class does to
-    data before a step is done here as well. Batches are kept in memory, so
-    that every product sees the same examples, whatever a data set shuffles or
-    augments.
+    Data are read by the `evaluate` of the model, so that preprocessing in its
+    class applies here as well. Batches are kept in memory, so that every
+    product has the same examples even if a data set shuffles or augments.
 
     Args:
         model: A `keras.Model`.
-        x: What `fit` takes as `x`, or an iterator of batches. It must end.
+        x: Any `x` of `fit`, or an iterator of batches. It must end.
         y: Targets for arrays; `None` with batches.
         sample_weight: Weights for arrays, or `None`.
-        batch_size: The size of batches that arrays are cut into.
-        limit: How many batches are read at most.
+        batch_size: The size of batches that arrays are split into.
+        limit: The maximum number of batches to read.
 
     Returns:
         At least one `Batch` with its number of examples.
 
     Raises:
         ValueError: If there is no example, if arrays differ in length, if
-            targets are given twice, or if a data set is known to have no end.
+            targets are given twice, or if a data set is known to be infinite.
     """
     batch_size = validation.integer("batch_size", batch_size)
     data: dict[str, Any] = {"x": x, "steps": limit}
@@ -61,11 +59,11 @@ def batches(
     with backend.kept_generators():
         read = backend.batches_of_evaluate(model, **data)
     read = keras.tree.map_structure(backend.as_input, read)
-    found = [Batch(*keras.utils.unpack_x_y_sample_weight(b)) for b in read]
-    sizes = [_size(batch.x) for batch in found]
+    unpacked = [Batch(*keras.utils.unpack_x_y_sample_weight(b)) for b in read]
+    sizes = [_size(batch.x) for batch in unpacked]
     if not sum(sizes):
         _refuse_empty(x)
-    return list(zip(found, sizes))
+    return list(zip(unpacked, sizes))
 
 
 def _is_array(leaf: Any) -> bool:
@@ -77,10 +75,10 @@ def _refuse_empty(x: Any) -> None:
 
 
 def _finite(x: Any, limit: int | None) -> dict[str, Any]:
-    """Return arguments of `evaluate` for what yields batches.
+    """Return arguments of `evaluate` for an `x` that yields batches.
 
     Raises:
-        ValueError: If all batches are wanted, and there is no last one.
+        ValueError: If all batches are requested of an infinite data set.
     """
     if limit is None and _is_endless(x):
         raise ValueError(
@@ -89,17 +87,15 @@ def _finite(x: Any, limit: int | None) -> dict[str, Any]:
             f"`tf.data.Dataset`. Received: x={x!r}"
         )
     if isinstance(x, keras.utils.PyDataset):
-        # Keras would tell it that an epoch has ended.
-        x = map(x.__getitem__, _indices(x))
+        # Keras would call its `on_epoch_end`, which may shuffle it.
+        has_end = x.num_batches is not None
+        indices = range(x.num_batches) if has_end else itertools.count()
+        x = map(x.__getitem__, indices)
     if not isinstance(x, Iterator):
         return {}
-    # Keras warns at the end of a generator whose length it is not told.
+    # Keras warns at the end of a generator if `steps` is not given.
     read = list(itertools.islice(x, limit))
     return {"x": (batch for batch in read), "steps": len(read) or None}
-
-
-def _indices(x: keras.utils.PyDataset) -> Iterable[int]:
-    return itertools.count() if x.num_batches is None else range(x.num_batches)
 
 
 def _is_endless(x: Any) -> bool:

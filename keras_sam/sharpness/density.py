@@ -20,19 +20,19 @@ from keras_sam.sharpness.results import CurvatureResult
 MARGIN = 5
 """Widths of the smoothing kernel beyond the outermost Ritz values."""
 ROUNDING = 1e-5
-"""Of an eigenvalue in float32, by which it differs from probe to probe."""
+"""Relative difference of one eigenvalue between probes, in float32."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SpectralDensity(CurvatureResult):
-    """How the eigenvalues of a Hessian are distributed.
+    """The distribution of the eigenvalues of a Hessian.
 
     Attributes:
         grid: Shape `(num_points,)`, increasing.
         density: Shape `(num_points,)`, the smoothed share of eigenvalues per
             unit. Its integral is 1.
-        standard_error: Shape `(num_points,)`, of the density, from the spread
-            of the probes.
+        standard_error: Shape `(num_points,)`, of the density, from the
+            standard deviation over probes.
         width: Standard deviation of the Gaussian that every eigenvalue is
             smoothed with.
         ritz_values: Shape `(num_probes, steps)`, nodes of the quadrature.
@@ -80,7 +80,7 @@ def spectral_density(
     verbose: int = 1,
     **options: Any,
 ) -> SpectralDensity:
-    """Estimate how the eigenvalues of the Hessian are distributed.
+    """Estimate the distribution of the eigenvalues of the Hessian.
 
     Stochastic Lanczos quadrature (Ghorbani et al., 2019,
     https://arxiv.org/abs/1901.10159, algorithm 1): for each random unit vector
@@ -95,11 +95,11 @@ def spectral_density(
         y: Targets.
         sample_weight: Weights of examples.
         steps: Products for each probe, at most as many as there are weights.
-            90 is what Ghorbani et al. and figure 3 of Foret et al. (2021) use.
-        num_probes: Random vectors, at least 2. 10 is what the code of Ghorbani
-            et al. draws.
+            Ghorbani et al. and figure 3 of Foret et al. (2021) use 90.
+        num_probes: Random vectors, at least 2. The code of Ghorbani et al.
+            draws 10.
         width: Standard deviation of the Gaussian; by default the range of the
-            Ritz values over `steps`: about the resolution of so many steps.
+            Ritz values over `steps`, about the resolution of that many steps.
         num_points: Of the grid, which covers the range and a margin.
         gauss_newton: See `hessian_eigenvalues`.
         seed: Of the probes.
@@ -160,7 +160,10 @@ def quadrature(
         lanczos = Lanczos(operator, generator, steps)
         while lanczos.step() and lanczos.steps < steps:
             pass
+        # In the Lanczos basis the probe v is the first unit vector, and H is
+        # T = S diag(nodes) S^T: v^T f(H) v = sum_i S[0, i]^2 f(nodes[i]).
         nodes, vectors = lanczos.ritz()
+        # Padding with a node of weight 0 changes neither sum nor range.
         values[probe] = nodes[-1]
         values[probe, : len(nodes)] = nodes
         weights[probe, : len(nodes)] = vectors[0] ** 2
@@ -176,16 +179,16 @@ def smooth(
     """Return grid, mean density over probes, its standard error, and width."""
     low, high = values.min(), values.max()
     if width is None:
-        spread = high - low
-        if spread <= ROUNDING * abs(high):
-            # A single eigenvalue has no range to take a width from.
-            spread = abs(high) or 1.0
-        width = float(spread / values.shape[1])
+        extent = high - low
+        if extent <= ROUNDING * abs(high):
+            # A single eigenvalue has no range: its magnitude is the scale.
+            extent = abs(high) or 1.0
+        width = float(extent / values.shape[1])
     grid = np.linspace(low - MARGIN * width, high + MARGIN * width, num_points)
     each = np.zeros((len(values), num_points))
-    for nodes, shares, row in zip(values, weights, each):
+    for i, nodes in enumerate(values):
         distance = (grid[:, None] - nodes) / width
-        row[:] = np.exp(-(distance**2) / 2) @ shares
+        each[i] = np.exp(-(distance**2) / 2) @ weights[i]
     each /= width * math.sqrt(2 * math.pi)
     error = each.std(axis=0, ddof=1) / math.sqrt(len(each))
     return grid, each.mean(axis=0), error, width

@@ -1,4 +1,4 @@
-"""The outermost eigenvalues of the Hessian."""
+"""The extreme eigenvalues of the Hessian."""
 
 import dataclasses
 from typing import Annotated
@@ -22,11 +22,11 @@ class HessianEigenvalues(CurvatureResult):
     """Eigenvalues of a Hessian. Prints as a table.
 
     Attributes:
-        eigenvalues: Shape `(k,)`, the first the outermost.
+        eigenvalues: Shape `(k,)`, the most extreme first.
         residuals: Shape `(k,)`, the norm of H v - lambda v for the unit
             eigenvector v. An eigenvalue of H is at most that far away.
         converged: Shape `(k,)`, whether the residual is small enough.
-        num_products: How many Hessian-vector products it took.
+        num_products: The number of Hessian-vector products.
     """
 
     measure = "hessian_eigenvalues"
@@ -38,9 +38,9 @@ class HessianEigenvalues(CurvatureResult):
 
     @property
     def ratio(self) -> float:
-        """The first eigenvalue over the last one that was asked for.
+        """The first eigenvalue over the last.
 
-        With `k=5` it is the ratio that Foret et al. (2021) give beside the
+        With `k=5` it is the ratio that Foret et al. (2021) report with the
         largest eigenvalue, in figure 3.
         """
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
@@ -75,12 +75,12 @@ def hessian_eigenvalues(
     verbose: int = 1,
     **options: Any,
 ) -> HessianEigenvalues:
-    """Return the outermost eigenvalues of the Hessian of the loss.
+    """Return the extreme eigenvalues of the Hessian of the loss.
 
-    By Lanczos' method with full re-orthogonalization, which keeps one vector
-    of the size of the weights for each product. As with every method of this
-    kind, of several equal eigenvalues one is found, unless as many products
-    are made as there are weights.
+    By Lanczos' method with full re-orthogonalization, which stores one vector
+    of the size of the weights for each product. As with every Krylov method,
+    only one of several equal eigenvalues is found, unless there are as many
+    products as weights.
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -88,19 +88,19 @@ def hessian_eigenvalues(
         x: Inputs, or batches; see `Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        k: How many eigenvalues, from 1 to the number of weights.
+        k: The number of eigenvalues, from 1 to the number of weights.
         which: `"LA"` for the largest, `"SA"` for the smallest (most
             negative), `"LM"` for the largest in magnitude, as in SciPy.
-        gauss_newton: Take J^T H J in place of the Hessian, J the derivative
-            of the outputs of the model by the weights and H the Hessian of
-            the loss by these outputs. It has no negative eigenvalue if the
-            loss is convex in the outputs. For the usual one of a classifier
-            the outputs have to be logits.
-        max_products: At most so many products, without the `k` that the
-            residuals need and the two that check symmetry.
-        tolerance: A residual is small enough if it is at most this times the
-            largest magnitude of an eigenvalue found. Products in float32 have
-            errors of some 1e-6.
+        gauss_newton: Use J^T H J instead of the Hessian, J the derivative of
+            the outputs of the model by the weights and H the Hessian of the
+            loss by these outputs. It has no negative eigenvalue if the loss is
+            convex in the outputs. For the generalized Gauss-Newton matrix of
+            a classifier, the outputs must be logits.
+        max_products: The maximum number of products, not counting the `k` for
+            the residuals and the two that check symmetry.
+        tolerance: A residual is small enough if it is at most `tolerance`
+            times the largest magnitude of an eigenvalue found. Products in
+            float32 have errors of about 1e-6.
         seed: Of the first vector.
         verbose: 0 for silence, 1 for a progress bar on long work.
         **options: Those of `Objective`: `variables`, `training`, `loss`,
@@ -166,7 +166,7 @@ def extreme_eigenpairs(
 
     Args:
         operator: The matrix, as its products.
-        k: How many.
+        k: The number of eigenvalues.
         which: `"LA"`, `"SA"` or `"LM"`.
         max_steps: At least `k`, at most `operator.size`.
         tolerance: Relative to the largest magnitude.
@@ -181,15 +181,19 @@ def extreme_eigenpairs(
         has_next = lanczos.step()
         values, vectors = lanczos.ritz()
         order = _order(values, which)[:k]
+        # H Q = Q T + beta q e^T, q the next vector and e the last unit vector,
+        # so the residual of the Ritz vector Q s is |beta s[-1]|: no product.
         bounds = np.abs(lanczos.off_diagonal[-1] * vectors[-1, order])
         limit = tolerance * np.abs(values[order]).max()
         is_done = has_next and len(order) == k and (bounds <= limit).all()
         if is_done or lanczos.steps == max_steps:
             break
+        # The basis is invariant: its Ritz pairs are exact, but eigenvectors
+        # orthogonal to the first vector are missing until a restart.
         if not has_next:
             lanczos.restart()
-    found = lanczos.combine(vectors[:, order])
-    return values[order], found / np.linalg.norm(found, axis=1, keepdims=True)
+    pairs = lanczos.combine(vectors[:, order])
+    return values[order], pairs / np.linalg.norm(pairs, axis=1, keepdims=True)
 
 
 def _order(values: np.ndarray, which: str) -> np.ndarray:

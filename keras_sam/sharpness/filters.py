@@ -1,7 +1,7 @@
-"""Which slices of a Keras kernel are filters, and directions scaled by them.
+"""The filters of Keras kernels, and filter-normalized directions.
 
-A filter is what makes one output of a layer. Where its axis is depends on the
-layer:
+A filter is the part of a kernel that computes one output of a layer. Its axis
+depends on the layer:
 
 - the last axis for `Dense`, `Conv1D` to `Conv3D` and recurrent layers, whose
   kernels have the shape (..., out);
@@ -9,7 +9,7 @@ layer:
 - the last two for `DepthwiseConv1D` and `2D` and the `depthwise_kernel` of
   `SeparableConv1D` and `2D`: (..., in, multiplier);
 - for `EinsumDense`, and so for queries, keys, values and outputs of attention,
-  those that the output has according to its equation;
+  the axes that its equation gives to the output;
 - the first for `Embedding`, one filter for each word: (words, out).
 """
 
@@ -29,15 +29,15 @@ _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def filter_axes(layer: keras.Layer, variable: keras.Variable) -> list[int]:
-    """Return the axes of a kernel that tell its filters apart.
+    """Return the axes of a kernel that index its filters.
 
     Args:
-        layer: The layer that the kernel belongs to itself.
+        layer: The innermost layer that has the kernel.
         variable: The kernel.
 
     Returns:
-        Axes >= 0; none for a variable with fewer than two axes, all of which
-        is then one filter.
+        Axes >= 0; none for a variable with fewer than two axes, which is one
+        filter.
     """
     rank = len(variable.shape)
     if rank < 2:
@@ -57,16 +57,14 @@ def filter_axes(layer: keras.Layer, variable: keras.Variable) -> list[int]:
 
 
 def owners(model: keras.Model) -> dict[int, keras.Layer]:
-    """Return the innermost layer of each weight, by its identity."""
-    found: dict[int, keras.Layer] = {}
-    sizes: dict[int, int] = {}
-    for layer in backend.flatten_layers(model):
-        size = len(backend.flatten_layers(layer))
-        for variable in layer.weights:
-            if size <= sizes.get(id(variable), size):
-                found[id(variable)] = layer
-                sizes[id(variable)] = size
-    return found
+    """Return the innermost layer of each weight, by the weight's identity."""
+    # Outer layers list the weights of inner ones too: the innermost is the one
+    # with the fewest layers inside, which is set last.
+    layers = sorted(
+        backend.flatten_layers(model),
+        key=lambda layer: -len(backend.flatten_layers(layer)),
+    )
+    return {id(v): layer for layer in layers for v in layer.weights}
 
 
 def scaled_like(direction: Any, weight: Any, axes: list[int]) -> Any:
@@ -77,12 +75,14 @@ def scaled_like(direction: Any, weight: Any, axes: list[int]) -> Any:
     Args:
         direction: Array of the weight's shape.
         weight: Array.
-        axes: What `filter_axes` returned.
+        axes: The axes that index filters; see `filter_axes`.
 
     Returns:
-        Array. Where a filter of the direction is zero, it stays zero.
+        Array. A filter of zeros stays zero.
     """
     others = tuple(i for i in range(weight.ndim) if i not in axes)
+    # Rescaling a filter of the weights rescales the direction with it, so the
+    # loss along the direction does not depend on the scale of the weights.
     size = np.sqrt(np.sum(direction**2, axis=others, keepdims=True))
     wanted = np.sqrt(np.sum(weight**2, axis=others, keepdims=True))
     return direction * wanted / np.where(size == 0, 1.0, size)

@@ -1,7 +1,9 @@
 """Lanczos' method with full re-orthogonalization, in NumPy.
 
-Without re-orthogonalization rounding errors bring eigenvalues back that were
-found already, which counts them twice.
+Without re-orthogonalization, rounding errors reintroduce directions that have
+converged, and copies of their eigenvalues are counted. The twin in SciPy,
+`scipy.sparse.linalg.eigsh`, does not return the tridiagonal matrix, which the
+spectral density needs.
 """
 
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 
 
 class SymmetricOperator(Protocol):
-    """A symmetric matrix that is known by its products, as a `Curvature`."""
+    """A symmetric matrix given by its products, as a `Curvature`."""
 
     size: int
     dtype: Any
@@ -28,7 +30,7 @@ class Lanczos:
     Args:
         operator: The matrix, as its products.
         generator: Draws the first vector, and one for each restart.
-        max_steps: For how many vectors there has to be room.
+        max_steps: The maximum number of vectors.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class Lanczos:
         """Do one product.
 
         Returns:
-            Whether there is a next vector. If not, the basis spans all that
-            can be reached from the first one, and the Ritz values are exact.
+            Whether there is a next vector. If not, the basis spans the whole
+            Krylov space of the first one, and the Ritz values are exact.
         """
         vector = self._basis[self.steps] = self._next
         image = self._operator.product(vector)
@@ -61,7 +63,8 @@ class Lanczos:
         rest = self._orthogonal(image)
         size = float(np.linalg.norm(rest))
         self.off_diagonal.append(size)
-        # An image inside the span has a rest all the same: its rounding error.
+        # The rest of an image inside the span is not zero but its rounding
+        # error; normalized, it would be a vector of noise.
         rounding = 10 * np.finfo(rest.dtype).eps * length
         if size <= rounding or self.steps == len(rest):
             self.off_diagonal[-1] = 0.0
@@ -77,6 +80,7 @@ class Lanczos:
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray]:
         """Return Ritz values, increasing, and vectors in the basis."""
+        # The last one couples to the next vector, which is not in the basis.
         beside = self.off_diagonal[:-1]
         matrix = (
             np.diag(self.diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
@@ -90,7 +94,10 @@ class Lanczos:
         return coefficients.T.astype(basis.dtype) @ basis
 
     def _orthogonal(self, vector: np.ndarray) -> np.ndarray:
-        """Return the part orthogonal to the basis; twice is enough."""
+        """Return the part orthogonal to the basis."""
+        # One pass of Gram-Schmidt leaves errors of eps ||vector|| along the
+        # basis, which are not small if the rest is short. The second pass
+        # leaves eps ||rest||: twice is enough (Kahan and Parlett).
         basis = self._basis[: self.steps]
         for _ in range(2):
             vector = vector - (basis @ vector) @ basis

@@ -1,4 +1,4 @@
-"""What lines and surfaces of the loss have in common."""
+"""Common parts of lines and surfaces of the loss."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ class Endpoint:
         self._state = objective.state
         self._ends = [
             ops.stop_gradient(partner[id(v)].value)
-            if id(v) in partner and not v.trainable and _is_float(v)
+            if id(v) in partner and not v.trainable and "float" in v.dtype
             else None
             for v in objective.constants
         ]
@@ -76,7 +76,3 @@ def grid(low: float, high: float, num_points: int) -> np.ndarray:
             f"Received: from {low} to {high}, num_points={num_points}"
         )
     return np.linspace(low, high, num_points)
-
-
-def _is_float(variable: keras.Variable) -> bool:
-    return "float" in variable.dtype

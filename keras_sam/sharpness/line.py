@@ -61,11 +61,11 @@ def loss_line(
 ) -> LossLine:
     """Return the loss along a line through the weights.
 
-    A random line is Gaussian and filter-normalized (Li et al., 2018,
-    https://arxiv.org/abs/1712.09913, section 4): each filter of the direction
-    is as long as that of the weights, so that the pictures of models whose
-    weights differ in scale can be compared. `keras_sam.sharpness.filters` has
-    what a filter is in each layer.
+    A random direction is Gaussian and filter-normalized (Li et al., 2018,
+    https://arxiv.org/abs/1712.09913, section 4): each of its filters has the
+    norm of the same filter of the weights, so that plots of models whose
+    weights differ in scale can be compared. `keras_sam.sharpness.filters`
+    defines the filters of each layer.
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -73,11 +73,11 @@ def loss_line(
         x: Inputs, or batches; see `Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        to: A model of the same shapes, which is then at 1. Moving statistics
-            are interpolated with the weights.
+        to: A model of the same shapes, placed at 1. Moving statistics are
+            interpolated with the weights.
         limits: First and last position; -1 and 1 by default, as in the paper,
             -0.5 and 1.5 with `to`.
-        num_points: How many positions; 51 in the paper's code.
+        num_points: The number of positions; 51 in the paper's code.
         seed: Of a random direction. The same seed gives the same draw for
             models of the same shapes.
         verbose: 0 for silence, 1 for a progress bar on long work.

@@ -22,9 +22,9 @@ from keras_sam.types import Vector
 class Objective:
     """The mean loss of a model over some data, as a function of its weights.
 
-    Every measure takes one in place of a model; it is compiled once, however
-    many measures follow. It writes nothing: weights, statistics, seeds,
-    metrics and optimizer stay as they are, also after an exception.
+    Every measure takes an `Objective` in place of a model; it is compiled once
+    for all measures. It never writes a variable: weights, statistics, seeds,
+    metrics and optimizer stay unchanged, also after an exception.
 
     The loss is the training loss, with regularizers and `add_loss`. The mean
     over batches is weighted by their size.
@@ -32,13 +32,13 @@ class Objective:
     Args:
         model: A built `keras.Model`, compiled with a loss unless `loss` is
             given.
-        x: What `fit` takes as `x`: inputs of shape `(num_examples, ...)`, or a
-            nest of them; or what yields batches, as a `tf.data.Dataset`, a
-            `keras.utils.PyDataset` and any iterator do. It is read once, to
-            its end, by way of the model's `evaluate`, and kept in memory.
+        x: As for `fit`: inputs of shape `(num_examples, ...)`, or a nest of
+            them; or an iterable of batches, such as a `tf.data.Dataset`, a
+            `keras.utils.PyDataset` or any iterator. It is read once, to its
+            end, by the model's `evaluate`, and kept in memory.
         y: Targets of shape `(num_examples, ...)`, or a nest of them.
         sample_weight: Weights of shape `(num_examples,)`, or `None`.
-        variables: What the loss is a function of, the other weights being
+        variables: The arguments of the function, the other weights being
             constants: `"all"`, `"no_norm_no_bias"`, `"norm_only"`, a layer or
             its name, a list of these, or a callable that takes a variable and
             returns a boolean.
@@ -46,10 +46,10 @@ class Objective:
             inference mode: batch normalization uses its moving statistics,
             and dropout does nothing.
         loss: Name of a Keras loss, or a function of `(y_true, y_pred)`, for
-            models with one output; `None` for the one compiled with.
-        batch_size: Size of the batches that arrays are cut into. A larger one
-            needs more memory. 128 is what the literature measures sharpness
-            with (arXiv 2206.06232, arXiv 2302.07011).
+            models with one output; `None` for the compiled one.
+        batch_size: Size of the batches that arrays are split into. A larger
+            one needs more memory. The literature measures sharpness with 128
+            (arXiv 2206.06232, arXiv 2302.07011).
 
     Example, with the model of `keras_sam.sharpness`:
 
@@ -60,7 +60,7 @@ class Objective:
 
     Raises:
         ValueError: If an argument is invalid, if there is no loss, or if
-            the model is random in the chosen mode; naming the layer.
+            the model is random in the chosen mode; the message names the layer.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Objective:
         _check(model, loss)
         self.model = model
         self.training = bool(training)
-        found = batches(model, x, y, sample_weight, batch_size)
-        self.num_examples = sum(size for _, size in found)
-        self.batches = [(b, n / self.num_examples) for b, n in found]
+        sized = batches(model, x, y, sample_weight, batch_size)
+        self.num_examples = sum(size for _, size in sized)
+        self.batches = [(b, n / self.num_examples) for b, n in sized]
         self._build()
         self._loss_model = None if loss is None else _loss_model(loss)
         self._written: list[keras.Variable] = []
@@ -94,7 +94,8 @@ class Objective:
         try:
             backend.build(self.model, tuple(self.batches[0][0]))
         except ValueError:
-            # On JAX, Keras refuses draws from its global generator, unnamed.
+            # On JAX, Keras raises at draws from its global generator, without
+            # the name of the layer.
             if self.model.built:
                 randomness.refuse_draws(
                     self.model, self.training, self._writers
@@ -105,6 +106,8 @@ class Objective:
         weights = self.model.trainable_variables
         self.variables = [weights[i] for i in chosen]
         inside = {id(variable) for variable in self.variables}
+        # A shared weight counts once, in either list. The order is fixed here:
+        # `state` and the states of an `Endpoint` follow that of `constants`.
         others = {
             id(v): v
             for v in [*weights, *state_variables(self.model)]
@@ -131,10 +134,11 @@ class Objective:
         try:
             self.value = self.loss()
         except ValueError:
-            # On JAX, Keras refuses draws from its global generator unnamed.
+            # On JAX, Keras raises at draws from its global generator, without
+            # the name of the layer.
             randomness.refuse_draws(self.model, self.training, self._writers)
             raise
-        randomness.refuse(
+        randomness.refuse_unsupported(
             self.model, self._written, self.training, self._writers
         )
         if not math.isfinite(self.value):
@@ -168,7 +172,7 @@ class Objective:
         )
 
     def _writers(self) -> dict[int, str]:
-        """Return which layers write variables, by a pass without a graph."""
+        """Return which layers write variables, from an eager pass."""
         x = self.batches[0][0].x
         with randomness.WriterScope() as scope, curvature.reported_draws():
             backend.draw_purely(
@@ -261,6 +265,8 @@ class Objective:
         value = backend.unscale_loss_for_distribution(value)
         if self._loss_model is None:
             return value
+        # A model without layers has no regularizers: those of the measured
+        # model are added as `compute_loss` adds them.
         value = ops.mean(value)
         return value + sum(
             ops.cast(extra, value.dtype) for extra in self.model.losses
@@ -286,7 +292,7 @@ class Objective:
 
 
 def _loss_model(loss: Any) -> keras.Model:
-    """Return a model without layers, for what `compile` makes of a loss."""
+    """Return a model without layers, compiled with a loss."""
     model = keras.Model()
     model.compile(loss=loss)
     return model

@@ -1,18 +1,18 @@
-"""A progress bar for work that turns out to be long."""
+"""A progress bar that appears only if the work is long."""
 
 import time
 
 import keras
 
 PATIENCE = 2.0
-"""Seconds before a bar is shown: short work needs none."""
+"""Seconds before a bar is shown."""
 
 
 class Progress:
     """Keras' progress bar, shown once the work has taken some seconds.
 
     Args:
-        total: How many steps there are at most.
+        total: The maximum number of steps.
         verbose: 0 for no bar, 1 for one.
     """
 
@@ -34,6 +34,6 @@ class Progress:
             self._bar.update(self._done)
 
     def finish(self) -> None:
-        """Complete the bar of work that took fewer steps."""
+        """Complete the bar after fewer steps than the maximum."""
         if self._bar is not None and self._done < self._total:
             self._bar.update(self._total, finalize=True)

@@ -1,4 +1,4 @@
-"""Refuses models whose loss is not a function of the weights alone."""
+"""Checks that the loss of a model is a function of its weights alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ class WriterScope(PassScope):
         super().add_update(update)
 
 
-def refuse(
+def refuse_unsupported(
     model: keras.Model,
     written: list[keras.Variable],
     training: bool,
@@ -36,12 +36,13 @@ def refuse(
 
     Args:
         model: The model.
-        written: What the pass would have written.
-        training: The mode it ran in, for the message.
-        find_writers: Repeats the pass and returns what `WriterScope` recorded.
+        written: The variables that the pass assigned.
+        training: The mode of the pass, for the message.
+        find_writers: Repeats the pass and returns the `writers` of a
+            `WriterScope`.
 
     Raises:
-        ValueError: Naming the layer.
+        ValueError: With the name of the layer.
     """
     is_seed = {id(seed) for seed in _seeds(model)}
     if any(id(variable) in is_seed for variable in written):
@@ -68,10 +69,11 @@ def refuse_draws(
     Args:
         model: The model.
         training: The mode of the pass, for the message.
-        find_writers: Repeats the pass and returns what `WriterScope` recorded.
+        find_writers: Repeats the pass and returns the `writers` of a
+            `WriterScope`.
 
     Raises:
-        ValueError: Naming the innermost layer that draws.
+        ValueError: With the name of the innermost layer that draws.
     """
     name = _first(find_writers(), _seeds(model))
     if name is not None:
@@ -93,9 +95,7 @@ def _first(
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
     """Return the states of all generators that the model may draw from."""
+    # `variables` is `weights`, metric variables and the seeds of generators.
     others = {id(v) for v in [*model.weights, *model.metrics_variables]}
     own = [v for v in model.variables if id(v) not in others]
-    return [
-        *own,
-        *backend.generator_variables(),
-    ]
+    return [*own, *backend.generator_variables()]

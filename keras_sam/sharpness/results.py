@@ -1,4 +1,4 @@
-"""What measures return: frozen, and printed, drawn and saved."""
+"""The results of measures: frozen dataclasses that print, plot and save."""
 
 import dataclasses
 import json
@@ -11,20 +11,20 @@ from typing import get_type_hints
 import numpy as np
 
 from keras_sam import plots
+from keras_sam import validation
 
-_NUMBERS = ("fi", "numbers")
-_KINDS: dict[str, type["Result"]] = {}
+_CLASSES: dict[str, type["Result"]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
-    """What every measure says beside its numbers.
+    """The fields and functions that all results have.
 
     Attributes:
         measure: The name of the function that returns such results, and of
-            the one in `keras_sam.plots` that draws them.
-        num_examples: How many examples the loss is a mean over.
-        num_weights: How many weights it is a function of.
+            the function in `keras_sam.plots` that draws them.
+        num_examples: The number of examples that the loss is a mean over.
+        num_weights: The number of weights that the loss is a function of.
         training: Whether the layers were in training mode.
         loss: The loss at the weights.
     """
@@ -37,7 +37,7 @@ class Result:
     loss: float
 
     def __init_subclass__(cls) -> None:
-        _KINDS[cls.__name__] = cls
+        _CLASSES[cls.__name__] = cls
 
     def plot(self, axis: Any = None) -> Any:
         """Draw the result with its function in `keras_sam.plots`.
@@ -52,15 +52,12 @@ class Result:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON; `keras_sam.sharpness.load` reads it."""
-        fields = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-        }
-        content = {"result": type(self).__name__, **fields}
-        Path(path).write_text(json.dumps(content, default=_plain) + "\n")
+        content = {"result": type(self).__name__, **dataclasses.asdict(self)}
+        text = json.dumps(content, default=lambda array: array.tolist())
+        Path(path).write_text(text + "\n")
 
     def heading(self) -> str:
-        """Return on what was measured, for the first line of a table."""
+        """Return a line about weights, data, mode and loss, for a table."""
         mode = "training" if self.training else "inference"
         return (
             f"{self.num_weights} weights, {self.num_examples} examples, "
@@ -70,7 +67,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CurvatureResult(Result):
-    """What every measure of a `Curvature` says.
+    """The fields that all results about a `Curvature` have.
 
     Attributes:
         gauss_newton: Whether the matrix is the Gauss-Newton matrix.
@@ -103,8 +100,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     5.250
 
     Raises:
-        ValueError: If the file holds no result, or a field of it is of another
-            type or shape.
+        ValueError: If the file holds no result, or a field has another type or
+            shape than its class declares.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -114,42 +111,42 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"not JSON: {error}"
         ) from error
     name = content.pop("result", None) if isinstance(content, dict) else None
-    if not isinstance(name, str) or name not in _KINDS:
+    if not isinstance(name, str) or name not in _CLASSES:
         raise ValueError(
             f"`path` must be a saved result. Received: path={path!r}, with "
             f"result={name!r}"
         )
-    kind = _KINDS[name]
+    cls = _CLASSES[name]
     try:
-        return kind(**_checked_fields(kind, content))
+        return cls(**_checked_fields(cls, content))
     except ValueError as error:
         raise ValueError(f"{error}, in path={path!r}") from error
 
 
-def _checked_fields(kind: type[Result], content: Any) -> dict[str, Any]:
-    """Return the fields of a result as its class has them.
+def _checked_fields(cls: type[Result], content: Any) -> dict[str, Any]:
+    """Return saved fields with the types and shapes that a class declares.
 
-    Of an array, the class names the sizes: integers, or names for sizes that
-    are equal.
+    The annotation of an array holds its sizes: integers, or names. Sizes with
+    one name must be equal.
 
     Raises:
-        ValueError: If there are others, or of another type or shape.
+        ValueError: If the fields are others, or of another type or shape.
     """
-    names = [field.name for field in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(cls)]
     if set(names) != set(content):
         raise ValueError(
-            f"A saved `{kind.__name__}` must have the fields {names}. "
+            f"A saved `{cls.__name__}` must have the fields {names}. "
             f"Received: {[*content]}"
         )
-    types = get_type_hints(kind)
-    declared = get_type_hints(kind, include_extras=True)
+    types = get_type_hints(cls)
+    declared = get_type_hints(cls, include_extras=True)
     fields = dict(content)
     sizes: dict[Any, int] = {}
     for name in names:
         shapes = getattr(declared[name], "__metadata__", ())
         if shapes and content[name] is not None:
             fields[name] = _array(name, content[name], shapes[0], sizes)
-        elif not _is_of(content[name], types[name]):
+        elif not validation.is_of_type(content[name], types[name]):
             expected = getattr(types[name], "__name__", types[name])
             raise ValueError(
                 f"`{name}` must be {expected}. "
@@ -161,10 +158,16 @@ def _checked_fields(kind: type[Result], content: Any) -> dict[str, Any]:
 def _array(
     name: str, value: Any, shape: tuple[str | int, ...], sizes: dict[Any, int]
 ) -> np.ndarray:
-    """Return nested lists as an array; `sizes` has those known by name.
+    """Return nested lists as an array of a shape.
+
+    Args:
+        name: Of the field.
+        value: Nested lists.
+        shape: Sizes, or their names.
+        sizes: The sizes of the names so far; those of this array are added.
 
     Raises:
-        ValueError: If they are none of this shape.
+        ValueError: If the lists are no such array.
     """
     try:
         array = np.array(value)
@@ -172,24 +175,18 @@ def _array(
         array = np.array(None)
     expected = tuple(sizes.get(size, size) for size in shape)
     fits = array.ndim == len(shape) and all(
-        found == size or (isinstance(size, str) and found > 0)
-        for size, found in zip(expected, array.shape)
+        actual == size or (isinstance(size, str) and actual > 0)
+        for size, actual in zip(expected, array.shape)
     )
-    kinds, what = ("b", "booleans") if name == "converged" else _NUMBERS
-    if not fits or array.dtype.kind not in kinds:
+    are_booleans = name == "converged"
+    if not fits or array.dtype.kind not in ("b" if are_booleans else "fi"):
+        elements = "booleans" if are_booleans else "numbers"
         raise ValueError(
-            f"`{name}` must be {what} of shape {expected}. "
+            f"`{name}` must be {elements} of shape {expected}. "
             f"Received: {name}={value!r}"
         )
     sizes.update(zip(shape, array.shape))
     return array if array.dtype == bool else array.astype("float64")
-
-
-def _is_of(value: Any, declared: Any) -> bool:
-    if declared is float:
-        declared = float | int
-    is_bool = isinstance(value, bool)
-    return isinstance(value, declared) and is_bool == (declared is bool)
 
 
 def common(objective: Any) -> dict[str, Any]:
@@ -200,9 +197,3 @@ def common(objective: Any) -> dict[str, Any]:
         "training": objective.training,
         "loss": objective.value,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"Received: value={value!r} (of type {type(value)})")

@@ -1,4 +1,4 @@
-"""Which weights a measurement moves."""
+"""The weights that a measure is a function of."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from keras_sam.engine import roles
 
 
 def positions(model: keras.Model, variables: Any) -> list[int]:
-    """Return the positions in `trainable_variables` of what is measured.
+    """Return the positions of selected weights in `trainable_variables`.
 
     Args:
         model: A built model.
@@ -21,10 +21,9 @@ def positions(model: keras.Model, variables: Any) -> list[int]:
     Raises:
         ValueError: If nothing is selected, or a name is unknown.
     """
-    if variables in ("all", "no_norm_no_bias", "norm_only"):
-        return _chosen(model, variables, variables)
     is_layer = isinstance(variables, keras.Layer)
-    if callable(variables) and not is_layer:
+    is_group = variables in ("all", "no_norm_no_bias", "norm_only")
+    if is_group or (callable(variables) and not is_layer):
         return _chosen(model, variables, variables)
     if isinstance(variables, str) or is_layer:
         variables = [variables]
@@ -40,10 +39,10 @@ def _layer(model: keras.Model, layer: Any) -> keras.Layer:
     if isinstance(layer, keras.Layer):
         return layer
     layers = backend.flatten_layers(model)
-    for found in layers:
-        if found.name == layer:
-            return found
-    names = ", ".join(found.name for found in layers if found.variables)
+    for candidate in layers:
+        if candidate.name == layer:
+            return candidate
+    names = ", ".join(each.name for each in layers if each.variables)
     raise ValueError(
         f"`variables` must name layers of the model. It has: {names}. "
         f"Received: {layer!r}"

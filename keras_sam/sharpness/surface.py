@@ -18,7 +18,7 @@ from keras_sam.sharpness.results import common
 from keras_sam.sharpness.trajectory import Trajectory
 
 MARGIN = 0.2
-"""Of the extent of a trajectory, shown around it."""
+"""Shown around a trajectory, as a fraction of its extent."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,9 +32,9 @@ class LossSurface(Result):
         directions: `"random"`, `"to"` or `"trajectory"`.
         lengths: Shape `(2,)`, Euclidean norms of the directions.
         path: Shape `(num_snapshots, 2)`, the trajectory projected onto the
-            plane; `None` without one.
-        explained: Shape `(2,)`, the shares of the trajectory's variance along
-            the directions; `None` without one.
+            plane; `None` without a trajectory.
+        explained: Shape `(2,)`, the fractions of the trajectory's variance
+            along the directions; `None` without a trajectory.
     """
 
     measure = "loss_surface"
@@ -80,10 +80,11 @@ def loss_surface(
 ) -> LossSurface:
     """Return the loss on a plane through the weights.
 
-    The directions are two random filter-normalized ones, as for `loss_line`;
-    or the line to another model and a random one that is orthogonal to it and
-    as long; or the two principal components of a trajectory, around its last
-    snapshot (Li et al., 2018, https://arxiv.org/abs/1712.09913).
+    The two directions are random and filter-normalized, as for `loss_line`; or
+    the line to another model and a random direction that is orthogonal to the
+    line and of its length; or the two principal components of a trajectory,
+    around its last snapshot (Li et al., 2018,
+    https://arxiv.org/abs/1712.09913).
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -91,15 +92,15 @@ def loss_surface(
         x: Inputs, or batches; see `Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        to: A model of the same shapes, which is then at (1, 0).
+        to: A model of the same shapes, placed at (1, 0).
         trajectory: Snapshots of this model; see
-            `keras_sam.callbacks.TrajectoryRecorder`. Moving statistics are
-            those of the model now, at every point.
+            `keras_sam.callbacks.TrajectoryRecorder`. Moving statistics at
+            every point are the present ones of the model.
         limits: First and last position in both directions; -1 and 1 by
-            default, -0.5 and 1.5 towards another model, and what the
-            trajectory covers with a margin of a fifth.
-        num_points: How many positions in each direction; 51 in the paper's
-            code, which makes 2,601 losses.
+            default, -0.5 and 1.5 towards another model, and with a trajectory
+            its extent with a margin of a fifth.
+        num_points: The number of positions in each direction; 51 in the
+            paper's code, which takes 2,601 losses.
         seed: Of random directions.
         verbose: 0 for silence, 1 for a progress bar on long work.
         **options: Those of `Objective`. `variables` is `"no_norm_no_bias"` by
@@ -162,7 +163,7 @@ def loss_surface(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Plane:
-    """A plane, how much of it to show, and what lies on it."""
+    """A plane, the limits of its plot, and the trajectory on it."""
 
     name: str
     origin: np.ndarray
@@ -177,10 +178,9 @@ def _through_model(
     endpoint: Endpoint | None,
     generator: np.random.Generator,
 ) -> _Plane:
-    second = random_direction(objective, generator)
+    drawn = random_direction(objective, generator)
     if endpoint is None:
-        first = random_direction(objective, generator)
-        axes = np.stack([second, first])
+        axes = np.stack([drawn, random_direction(objective, generator)])
         return _Plane("random", objective.weights, axes, ((-1, 1), (-1, 1)))
     first = endpoint.direction
     square = first @ first
@@ -188,7 +188,7 @@ def _through_model(
         raise ValueError(
             "`to` must differ from `model`. Received: equal weights"
         )
-    second = second - (second @ first / square) * first
+    second = drawn - (drawn @ first / square) * first
     second *= np.sqrt(square) / np.linalg.norm(second)
     axes = np.stack([first, second])
     return _Plane("to", objective.weights, axes, ((-0.5, 1.5), (-1, 1)))

@@ -16,7 +16,7 @@ from keras_sam.sharpness.progress import Progress
 from keras_sam.sharpness.results import CurvatureResult
 
 MIN_PROBES = 10
-"""Fewer say too little about their own spread to stop by it."""
+"""With fewer, the standard error is too uncertain to stop by."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,9 +25,10 @@ class HessianTrace(CurvatureResult):
 
     Attributes:
         trace: The estimate.
-        standard_error: Of the estimate, from the spread of the probes.
+        standard_error: Of the estimate, from the standard deviation over
+            probes.
         converged: Whether the standard error is small enough.
-        num_probes: How many random vectors.
+        num_probes: The number of random vectors.
     """
 
     measure = "hessian_trace"
@@ -65,10 +66,10 @@ def hessian_trace(
     Hutch++ (Meyer et al., 2021, https://arxiv.org/abs/2010.09649, algorithm
     1): with S of `rank` random columns and Q an orthonormal basis of H S,
     tr(H) = tr(Q^T H Q) + tr(P H P), P = 1 - Q Q^T. The first term is exact
-    and takes up the few large eigenvalues that networks have; the second is
-    the mean of z^T P H P z over random signs z. In departure from the paper,
-    the number of z is not fixed: they are drawn until the standard error of
-    the mean is small enough, at least 10.
+    and contains the few large eigenvalues of a network; the second is the mean
+    of z^T P H P z over random signs z. Deviation: the number of z is not fixed
+    as in the paper; at least 10 are drawn, until the standard error of the
+    mean is small enough.
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -79,16 +80,16 @@ def hessian_trace(
         rank: Columns of S, each of which costs two products; 0 for
             Hutchinson's estimator, which has no first term.
         gauss_newton: See `hessian_eigenvalues`.
-        max_probes: At most so many z, at least 2.
-        tolerance: The standard error is small enough if it is at most this
-            times the magnitude of the trace.
+        max_probes: The maximum number of z, at least 2.
+        tolerance: The standard error is small enough if it is at most
+            `tolerance` times the magnitude of the trace.
         seed: Of the random signs.
         verbose: 0 for silence, 1 for a progress bar on long work.
         **options: Those of `Objective`.
 
     Returns:
-        `HessianTrace`. If as many columns are asked for as there are weights,
-        the trace is exact and the standard error 0.
+        `HessianTrace`. If `rank` is at least the number of weights, the trace
+        is exact and the standard error 0.
 
     Example, with the model of `keras_sam.sharpness`:
 
@@ -152,6 +153,8 @@ def hutch_plus_plus(
     if rank:
         sketch = np.stack([product(signs()) for _ in range(rank)], axis=1)
         basis = np.linalg.qr(sketch)[0]
+        # P^2 = P, so that tr(P H P) = tr(H) - tr(Q^T H Q): both terms enter
+        # with a factor of 1, also the mean over probes, since E[z z^T] = 1.
         exact = sum(float(q @ product(q)) for q in basis.T)
     if rank == size:
         return exact, 0.0, 0

@@ -1,4 +1,4 @@
-"""Where the weights were during training."""
+"""The trajectory of the weights during training."""
 
 import dataclasses
 import os
@@ -10,10 +10,10 @@ import numpy as np
 class Trajectory:
     """Snapshots of the trainable weights.
 
-    `keras_sam.callbacks.TrajectoryRecorder` takes them.
+    `keras_sam.callbacks.TrajectoryRecorder` records them.
 
     Attributes:
-        steps: Shape `(num_snapshots,)`, the optimizer steps taken before each.
+        steps: Shape `(num_snapshots,)`, the number of steps before each.
         points: Shape `(num_snapshots, num_weights)`: all trainable weights as
             flat vectors.
 
@@ -33,10 +33,10 @@ class Trajectory:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trajectory":
-        """Return what `save` wrote to a file.
+        """Return the trajectory in a file.
 
         Args:
-            path: The file.
+            path: A file that `save` wrote.
 
         Returns:
             `Trajectory`.
@@ -52,13 +52,17 @@ class Trajectory:
 
         Returns:
             Two orthonormal vectors, of shape `(2, num_weights)`, and the
-            shares of the variance that they explain, of shape `(2,)`.
+            fractions of the variance that they explain, of shape `(2,)`.
 
         Raises:
             ValueError: If there are fewer than three different snapshots.
         """
+        # Centering cancels the last snapshot: its differences have the same
+        # principal components as the snapshots themselves.
         centered = self.points.astype("float64") - self.points.mean(axis=0)
         _, sizes, axes = np.linalg.svd(centered, full_matrices=False)
+        # Variances are squares of singular values. The second is rounding if
+        # all snapshots are on one line.
         if len(sizes) < 3 or not sizes[1] > 1e-9 * sizes[0]:
             raise ValueError(
                 "A trajectory needs at least three different snapshots that "

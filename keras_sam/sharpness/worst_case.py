@@ -1,4 +1,4 @@
-"""How high the loss rises at most within a radius."""
+"""The largest rise of the loss within a radius."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ from keras_sam.sharpness.results import common
 from keras_sam.types import Batch
 
 MOMENTUM = 0.75
-"""Of Auto-PGD: how much of a step is new; the rest repeats the last one."""
+"""Alpha of Auto-PGD: the weight of a new step; the last one has the rest."""
 ENOUGH = 0.75
-"""Of Auto-PGD: the step is halved if fewer steps than this raised the loss."""
+"""Rho of Auto-PGD: with a smaller fraction of rises, the step is halved."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,12 +32,12 @@ class WorstCaseSharpness(Result):
             largest L(w + e) - L(w) found, >= 0. A lower bound of the maximum.
             Points whose loss overflows do not count.
         one_step: The same for SAM's own perturbation, one step along the
-            gradient, whatever its sign.
+            gradient. May be negative.
         per_batch: Shape `(num_batches,)`.
         rho: The radius.
         norm: `"l2"` or `"linf"`.
         adaptive: Whether e is measured relative to the weights.
-        steps: How many steps of ascent.
+        steps: The number of steps of ascent.
         batch_size: The size of the first batch, the m of m-sharpness.
     """
 
@@ -75,15 +75,15 @@ def worst_case_sharpness(
     verbose: int = 1,
     **options: Any,
 ) -> WorstCaseSharpness:
-    """Return how much the loss rises at most within a radius of the weights.
+    """Return the largest rise of the loss within a radius of the weights.
 
-    For each batch by itself, so that it is m-sharpness with m the batch size,
-    the loss is climbed by Auto-PGD (Croce and Hein, 2020,
-    https://arxiv.org/abs/2003.01690, algorithm 1) as Andriushchenko et al.
-    (2023, https://arxiv.org/abs/2302.07011) do. The first point is the
+    The loss of each batch is maximized separately, which makes the result
+    m-sharpness with m the batch size, by Auto-PGD (Croce and Hein, 2020,
+    https://arxiv.org/abs/2003.01690, algorithm 1) as in Andriushchenko et al.
+    (2023, https://arxiv.org/abs/2302.07011). The first point is the
     perturbation of SAM (ASAM if `adaptive`) at this radius, and the best point
-    counts: the result is never below SAM's own rise. It is not known to say
-    how well a model generalizes; see that paper.
+    counts: the result is never below SAM's own rise. Worst-case sharpness is
+    not known to predict generalization; see Andriushchenko et al.
 
     Args:
         model: A compiled `keras.Model`, or an `Objective` instead of all data
@@ -91,10 +91,10 @@ def worst_case_sharpness(
         x: Inputs, or batches; see `Objective`.
         y: Targets.
         sample_weight: Weights of examples.
-        rho: The radius, above 0. The paper has 0.25 to 2 for `"l2"` and 0.0005
-            to 0.004 for `"linf"`, for a ResNet-18 on CIFAR-10.
-        norm: `"l2"` or `"linf"`, in which e is at most `rho` long.
-        adaptive: Measure e / |w|, elementwise, in place of e. Weights of zero
+        rho: The radius, above 0. The paper uses 0.25 to 2 for `"l2"` and
+            0.0005 to 0.004 for `"linf"`, for a ResNet-18 on CIFAR-10.
+        norm: `"l2"` or `"linf"`, the norm in which e is at most `rho` long.
+        adaptive: Bound e / |w|, elementwise, instead of e. Weights of zero
             are not moved.
         steps: Steps of ascent, at least 1.
         verbose: 0 for silence, 1 for a progress bar on long work.
@@ -190,7 +190,7 @@ class Ball:
 def auto_pgd(
     objective: Objective, batch: Batch, ball: Ball, steps: int
 ) -> tuple[float, float]:
-    """Return the largest rise found on a batch, and that of the first step."""
+    """Return the largest rise on a batch, and the rise of the first step."""
 
     def evaluate(u: np.ndarray) -> _Point:
         loss, gradient = objective.loss_and_gradient(ball.point(u), batch)
@@ -201,6 +201,7 @@ def auto_pgd(
     point = evaluate(start.direction)
     first_rise = point.loss - start.loss
     best, previous = max(point, start, key=_Point.score), start
+    # Directions have length rho: the first step size is 2 rho, as in the paper.
     step_size, num_rises, last_checkpoint = 2.0, 0, 0
     at_checkpoint = (step_size, best.score())
     checks = set(checkpoints(steps))
@@ -228,16 +229,18 @@ class _Point(NamedTuple):
     direction: np.ndarray
 
     def score(self) -> float:
-        """Return the loss, the lowest of all where it overflows.
+        """Return the loss, or minus infinity if it is not finite.
 
-        A loss that is not finite gives no direction to continue in.
+        A loss that is not finite has no gradient to continue along.
         """
         return self.loss if math.isfinite(self.loss) else -math.inf
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Return the steps at which Auto-PGD thinks about halving its step."""
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return [math.ceil(share * steps) for share in shares[1:] if share <= 1]
+    """Return the steps at which Auto-PGD may halve its step."""
+    # p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06): intervals that shrink
+    # from 22 % of the steps to 6 % (section 3 of the paper).
+    parts = [0.0, 0.22]
+    while parts[-1] < 1:
+        parts.append(parts[-1] + max(parts[-1] - parts[-2] - 0.03, 0.06))
+    return [math.ceil(part * steps) for part in parts[1:] if part <= 1]

@@ -6,6 +6,7 @@ part.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from keras_sam import backend
@@ -45,27 +46,47 @@ class _TrainFunction(_OwnFunction):
     """That of `fit`: its first call warns of steps that are plain ones."""
 
     def __set__(self, model: Any, function: Any) -> None:
-        keep = super().__set__
-        if function is None or function is self.__get__(model):
-            keep(model, function)
-            return
+        if function is not None and function is not self.__get__(model):
+            function = _FirstCall(model, function, super().__set__)
+        super().__set__(model, function)
 
-        def first_call(*args: Any) -> Any:
-            if model.train_function is not first_call:
-                return function(*args)  # It is a part of another function.
-            model._sam.is_step_reached = False
-            result = function(*args)
-            keep(model, function)
-            if not (model._sam.is_step_reached or model.sam.is_plain):
-                warnings.warn(
-                    "The model has a `train_step` of its own that does not "
-                    "call the one of `SAMModel`: its steps are plain ones. "
-                    f"{ADVICE} Received: rho={model.sam.rho!r}, model={model}",
-                    stacklevel=4,
-                )
-            return result
 
-        keep(model, first_call)
+class _FirstCall:
+    """A train function until it was called once.
+
+    It must not keep itself alive, as a function in its own closure would. For
+    JAX all `train_step` of a model are one function, and while one that was
+    compiled is alive, the next is not traced: a model compiled with another
+    loss would go on with the old one.
+
+    Args:
+        model: A `SAMModel`.
+        function: Its train function.
+        keep: Sets the train function of a model.
+    """
+
+    def __init__(
+        self, model: Any, function: Any, keep: Callable[[Any, Any], None]
+    ) -> None:
+        self._model = model
+        self._function = function
+        self._keep = keep
+
+    def __call__(self, *args: Any) -> Any:
+        model = self._model
+        if model.train_function is not self:
+            return self._function(*args)  # It is a part of another function.
+        model._sam.is_step_reached = False
+        result = self._function(*args)
+        self._keep(model, self._function)
+        if not (model._sam.is_step_reached or model.sam.is_plain):
+            warnings.warn(
+                "The model has a `train_step` of its own that does not call "
+                "the one of `SAMModel`: its steps are plain ones. "
+                f"{ADVICE} Received: rho={model.sam.rho!r}, model={model}",
+                stacklevel=4,
+            )
+        return result
 
 
 ADVICE = (

@@ -76,7 +76,7 @@ NETWORKS = {
     "spectral": spectral,
     "attention": embedded,
 }
-# Of these layers, only batch normalization computes something else in training
+# Of these layers, only batch normalization differs in training
 # mode; spectral normalization then writes its kernel, which is refused.
 CASES = [(name, False) for name in NETWORKS] + [("batch", True)]
 # The other measures are NumPy on top of products, gradients and losses, so that
@@ -143,7 +143,7 @@ def main(path):
 
 
 def measured(objective):
-    """Return what each measure finds, with a fixed number of probes."""
+    """Return the result of each measure, with a fixed number of probes."""
     trace = sharpness.hessian_trace(
         objective, rank=2, max_probes=10, tolerance=0.0
     )

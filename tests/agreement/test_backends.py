@@ -1,4 +1,4 @@
-"""The three backends do the same. Collected only where all are installed."""
+"""The three backends train alike. Collected only if all are installed."""
 
 import itertools
 
@@ -19,7 +19,7 @@ TOLERANCE = 2 * 50 * 30 * 2**-24
 
 
 def run(folder, backend, *earlier):
-    """Run `train.py` with a backend as name; return what it wrote."""
+    """Run `train.py` with a backend as name; return its results."""
     printed_by(
         *("-m", "tests.agreement.train", folder, backend, *earlier),
         KERAS_BACKEND=backend,
@@ -35,13 +35,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    """Return what each backend wrote."""
+    """Return the results of each backend."""
     return {backend: run(folder, backend) for backend in BACKENDS}
 
 
 @pytest.fixture(scope="module")
 def resumed(folder, results):
-    """Return what each backend made of the files of the others."""
+    """Return the results of each backend from the files of the others."""
     return {
         backend: run(folder, backend, *(b for b in results if b != backend))
         for backend in BACKENDS
@@ -75,10 +75,10 @@ def test_all_steps_are_those_of_tensorflow(method, backend, results):
     "backend, earlier", itertools.permutations(BACKENDS, 2)
 )
 @pytest.mark.parametrize("method", METHODS)
-def test_a_file_goes_on_where_it_was_written(
+def test_training_resumes_from_a_file_of_another_backend(
     method, backend, earlier, results, resumed
 ):
-    """With optimizer and the method's memory, for the other half."""
+    """With optimizer and method state, for the other half."""
     expected = results[earlier][f"{method}/weights"]
     found = resumed[backend][f"{method}/{earlier}"]
     assert_close(found, expected[len(found) :])

@@ -1,4 +1,4 @@
-"""What the three backends measure is the same."""
+"""The three backends measure the same."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ OF_SOME = ("trace", "density", "worst_case", "average", "surface")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Return what each backend wrote."""
+    """Return the results of each backend."""
     folder = tmp_path_factory.mktemp("curvature")
     found = {}
     for backend in BACKENDS:

@@ -8,7 +8,7 @@ from keras_sam.experiments import records
 from tests.running import printed_by
 
 RUN = ["-m", "keras_sam.experiments"]
-# Logical devices have to be there before TensorFlow starts.
+# Logical devices must be configured before TensorFlow starts.
 ON_TWO_DEVICES = [
     "-c",
     """

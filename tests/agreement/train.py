@@ -1,11 +1,11 @@
-"""Trains with every method on one backend, or goes on from files of others.
+"""Trains with every method on one backend, or resumes from files of others.
 
     python -m tests.agreement.train FOLDER NAME
     python -m tests.agreement.train FOLDER NAME EARLIER ...
 
 The first writes `NAME.npz`, for each method the weights, the loss and the
 sharpness after each of 50 steps, and for each method a file of the model after
-half of them. The second goes on from such files, by the names that other
+half of them. The second resumes from such files, by the names that other
 processes wrote them under, for the other half of the steps, and writes
 `NAME-resumed.npz`, for each the weights under `METHOD/EARLIER`.
 """

@@ -307,6 +307,12 @@ def test_current_path_ends_with_the_layer_that_is_called():
     assert current_path() == ""
 
 
+def test_initial_seed_is_none_where_no_seed_was_given():
+    seeds = [None, 3]
+    made = [keras.layers.Dropout(0.5, seed=seed) for seed in seeds]
+    assert [d.seed_generator._initial_seed for d in made] == seeds
+
+
 def test_compile_config_is_another_after_each_compile(model):
     first = model._compile_config
     model.compile("sgd", "mse")

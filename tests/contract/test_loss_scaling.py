@@ -27,7 +27,7 @@ SCALE = 2.0**10
 @keras.saving.register_keras_serializable(package="tests")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Constant(keras_sam.methods.Method):
-    """Climbs whatever the gradient is, so that a bad one leaves e good."""
+    """Perturbs independently of the gradient: e is finite where g is not."""
 
     def perturb(self, gradients, weights, rho, state):
         return [rho * keras.ops.ones_like(weight.value) for weight in weights]

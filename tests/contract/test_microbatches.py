@@ -11,6 +11,7 @@ from keras import layers
 from keras import optimizers
 
 import keras_sam
+from keras_sam import SAMModel
 from tests.contract.twins import Counter
 from tests.contract.twins import MeanSquare
 from tests.contract.twins import Scale
@@ -120,3 +121,48 @@ def test_second_pass_sees_the_draws_of_its_own_part(mode):
     logs = model.train_on_batch(x, x, return_dict=True)
     # Two means of 350 numbers of order one, and their difference.
     assert logs["sharpness"] == pytest.approx(RHO * logs["loss"], rel=1e-5)
+
+
+class OwnLoss(keras_sam.SAMModel):
+    """Uses what `call` has left, of the examples that it was given last."""
+
+    def call(self, inputs, training=False):
+        self.hidden = super().call(inputs, training=training)
+        return self.hidden
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + keras.ops.mean(self.hidden**2)
+
+
+def with_noise(units, noise):
+    return keras.Sequential([layers.Dense(units), noise(0.5, seed=3)])
+
+
+@pytest.mark.parametrize(
+    "make, hidden",
+    [
+        (SAMModel, MeanSquare),
+        (SAMModel, lambda: layers.ActivityRegularization(l2=0.1)),
+        (SAMModel, lambda: layers.Dense(4, activity_regularizer="l2")),
+        (OwnLoss, lambda: layers.Dense(4)),
+        # Three or seven numbers for each example: no round numbers.
+        (SAMModel, lambda: with_noise(3, layers.GaussianNoise)),
+        (SAMModel, lambda: with_noise(7, layers.GaussianDropout)),
+        (SAMModel, lambda: with_noise(7, layers.Dropout)),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"num_microbatches": 2}])
+def test_with_ascent_fraction_sharpness_vanishes_with_the_radius(
+    make, hidden, settings, mode
+):
+    inputs = keras.Input((3,))
+    outputs = layers.Dense(1)(hidden()(layers.Dense(4)(inputs)))
+    model = make(inputs, outputs, rho=1e-7, ascent_fraction=0.5, **settings)
+    model.compile(optimizers.SGD(0.1), "mse", **mode)
+    x, y = normal(8, 3), normal(8, 1)
+    x[::2] *= 3.0
+    x[:4] *= 2.0  # No two parts have the same loss.
+    logs = model.train_on_batch(x, y, return_dict=True)
+    # The radius times a gradient of order 100, and rounding of the loss.
+    assert abs(logs["sharpness"]) < 1e-4

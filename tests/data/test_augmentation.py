@@ -1,4 +1,4 @@
-"""Each image is changed by draws of its own, in the way that is named."""
+"""Each transform draws for each image separately, and does what it is for."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ def generator():
 
 
 @pytest.mark.parametrize(
-    "change", [data.flip, data.crop, data.cutout, data.AutoAugment()]
+    "transform", [data.flip, data.crop, data.cutout, data.AutoAugment()]
 )
-def test_change_keeps_shape_type_and_what_it_was_given(change):
+def test_transform_keeps_shape_type_and_its_argument(transform):
     images = IMAGES[:20].copy()
-    changed = change(images, generator())
+    changed = transform(images, generator())
     assert changed.shape == images.shape
     assert changed.dtype == images.dtype
     np.testing.assert_array_equal(images, IMAGES[:20])
-    np.testing.assert_array_equal(changed, change(images, generator()))
+    np.testing.assert_array_equal(changed, transform(images, generator()))
 
 
 def test_flip_mirrors_half_of_the_images():
@@ -51,11 +51,11 @@ def test_crop_is_one_of_all_shifts_of_the_mirrored_image():
         ]
         assert len(matches) == 1
         found[matches[0]] += 1
-    # 2,000 draws of 25 places: 80 each, with a deviation of 8.8.
+    # 2,000 draws of 25 positions: 80 each, with a deviation of 8.8.
     assert abs(found - 80).max() < 5 * 8.8
 
 
-def test_cutout_sets_one_square_around_a_place_in_the_image_to_zero():
+def test_cutout_sets_one_square_with_its_center_in_the_image_to_zero():
     holes = (data.cutout(IMAGES, generator(), size=4) == 0).all(-1)
     centers = set()
     for hole in holes:
@@ -70,10 +70,10 @@ def test_cutout_sets_one_square_around_a_place_in_the_image_to_zero():
 
 
 def boxes(height, width, number, size):
-    """Return what `random_resized_crop` cut out: lefts, tops, sizes.
+    """Return the boxes of `random_resized_crop`: lefts, tops, sizes.
 
     Red is the column and green the row of a position, so that both are linear
-    in the result; away from its borders they say where it comes from.
+    in the result; away from the borders they determine the box.
     """
     rows, columns = np.mgrid[:height, :width]
     image = np.stack([columns, rows, rows], -1).astype("uint8")
@@ -82,12 +82,12 @@ def boxes(height, width, number, size):
     assert results.dtype == np.uint8
     assert results.shape == (number, size, size, 3)
     inside = slice(size // 4, -size // 4)
-    places = np.arange(size)[inside] + 0.5
+    positions = np.arange(size)[inside] + 0.5
     found = []
     for channel, axis in ((0, 1), (1, 2)):
         profile = results[:, inside, inside, channel].mean(axis)
-        slope, start = np.polyfit(places, profile.T, 1)
-        # The middle of position 0 is at 0.5.
+        slope, start = np.polyfit(positions, profile.T, 1)
+        # The center of position 0 is at 0.5.
         found.append((start + 0.5, slope * size))
     (lefts, widths), (tops, heights) = found
     return lefts, tops, widths, heights
@@ -104,24 +104,24 @@ def test_resized_crop_has_the_areas_and_ratios_of_the_paper():
     ):
         assert start.min() > -error
         assert (start + length).max() < whole + error
-        # Anywhere: the share of the free space, of small parts.
+        # Small parts are uniform over the free space.
         free = whole - length
-        share = (start / free)[free > whole / 2]
-        deviation = np.sqrt(1 / 12 / len(share))
-        assert abs(share.mean() - 0.5) < 5 * deviation
+        fraction = (start / free)[free > whole / 2]
+        deviation = np.sqrt(1 / 12 / len(fraction))
+        assert abs(fraction.mean() - 0.5) < 5 * deviation
     areas = widths * heights / (height * width)
     assert 0.07 < areas.min() < 0.1
     assert 0.9 < areas.max() < 1.02
-    # Those that fit whatever their ratio are spread evenly: 200 * 4/3 is the
-    # widest with the full height, and 240 * 4/3 higher than the image.
+    # Areas that fit with any ratio are uniform: 200 * 4/3 is the largest width
+    # with the full height, and 240 * 4/3 exceeds the height.
     fits = areas < 200**2 * 3 / 4 / (height * width)
     uniform = (areas[fits] - 0.08) / (areas[fits].max() - 0.08)
     assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / fits.sum())
     logarithms = np.log(widths / heights)[fits] / np.log(4 / 3)
     assert 0.95 < abs(logarithms).max() < 1.1
     assert abs(logarithms.mean()) < 5 * np.sqrt(1 / 3 / fits.sum())
-    share = areas[fits].max() - 0.08
-    assert abs(fits.mean() - share / 0.92) < 5 * np.sqrt(0.25 / number)
+    expected = (areas[fits].max() - 0.08) / 0.92
+    assert abs(fits.mean() - expected) < 5 * np.sqrt(0.25 / number)
 
 
 def test_resized_crop_is_the_same_for_the_same_seed():
@@ -173,9 +173,7 @@ def test_operation_does_what_its_name_says(name, magnitude, expected):
 @pytest.mark.parametrize(
     ("name", "axis"), [("TranslateX", 1), ("TranslateY", 0)]
 )
-def test_translation_moves_by_a_share_of_the_size_and_fills_with_grey(
-    name, axis
-):
+def test_translation_is_relative_to_the_size_and_fills_with_grey(name, axis):
     changed = auto_augment.operation(name)(picture(), 0.5, 1.0)
     shift = round(150 / 331 * 0.5 * IMAGES[0].shape[axis])
     changed = np.moveaxis(np.asarray(changed), axis, 0)
@@ -194,7 +192,7 @@ def test_auto_augment_applies_an_operation_with_its_probability(monkeypatch):
     assert abs(is_inverted.mean() - 0.3) < 5 * deviation
 
 
-def test_auto_augment_refuses_what_it_does_not_know():
+def test_auto_augment_refuses_other_policies_and_types():
     with pytest.raises(
         ValueError, match=r"`policy` must be .*\"svhn\".*'mnist'"
     ):

@@ -35,7 +35,7 @@ def test_images_are_standardized_by_channel():
     np.testing.assert_allclose(x.std((0, 1, 2)), 1, atol=1e-6)
 
 
-def test_a_run_that_goes_on_in_an_epoch_has_the_batches_of_that_epoch():
+def test_a_run_resumed_at_an_epoch_has_the_batches_of_that_epoch():
     whole, rest = (
         batches(**CHANGES, seed=3),
         batches(**CHANGES, seed=3, epoch=1),
@@ -57,7 +57,7 @@ def test_batches_do_not_depend_on_the_order_or_the_seed_of_numpy():
     assert (batches(**CHANGES, seed=1)[2][1] != expected[1]).any()
 
 
-def test_final_changes_see_standardized_images():
+def test_final_changes_are_applied_to_standardized_images():
     x, y = batches(final_changes=(lambda images, generator: 2 * images,))[0]
     plain, labels = batches()[0]
     np.testing.assert_array_equal(y, labels)
@@ -76,21 +76,21 @@ def losses_of_fit(workers):
         keras.optimizers.SGD(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    # Without this, Keras begins the first epoch with batches of the one before
-    # where it is not TensorFlow that trains with several workers.
+    # Without this, on JAX and PyTorch Keras begins the first epoch with batches
+    # of the previous one, if there are several workers.
     model.test_on_batch(*batches()[0])
     found = batches(**CHANGES, workers=workers)
     return model.fit(found, epochs=2, shuffle=False, verbose=0).history["loss"]
 
 
-def test_fit_sees_the_order_of_seed_and_epoch():
+def test_fit_has_the_order_of_seed_and_epoch():
     x = np.arange(50, dtype="float32")[:, None]
     witness = Witness()
     witness.compile("sgd", run_eagerly=True)
     batches = data.Batches(x, x, 16, seed=3)
     witness.fit(batches, shuffle=False, epochs=2, verbose=0)
     found = np.frombuffer(b"".join(witness.seen), "float32")
-    # Keras ends an epoch once, on every backend, before the first one begins.
+    # On every backend, Keras calls `on_epoch_end` once before the first epoch.
     expected = [
         np.random.default_rng((3, epoch)).permutation(50) for epoch in (1, 2)
     ]

@@ -1,4 +1,4 @@
-"""The same arrays come from every source."""
+"""Every source returns the same arrays."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_tensorflow_datasets_are_read_by_name(tmp_path):
             np.testing.assert_array_equal(x[y == label][order], ordered)
 
 
-def test_tensorflow_datasets_are_read_from_files_when_asked_for(tmp_path):
+def test_tensorflow_datasets_are_read_from_files_on_request(tmp_path):
     Tiny(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     found = data.from_tfds_files("tiny", (6, 6), data_dir=tmp_path)
     assert found.num_classes == 2
@@ -103,8 +103,8 @@ def test_digits_are_split_by_class():
     assert found.train[0].shape == (1347, 8, 8, 1)
     assert found.test[0].shape == (450, 8, 8, 1)
     assert found.train[0].max() == 255
-    shares = np.bincount(found.test[1]) / 450
-    assert abs(shares - 0.1).max() < 0.01
+    frequencies = np.bincount(found.test[1]) / 450
+    assert abs(frequencies - 0.1).max() < 0.01
 
 
 def test_subset_is_a_choice_without_repetition():

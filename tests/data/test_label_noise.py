@@ -1,4 +1,4 @@
-"""Wrong labels are as many, and of the kind, that was asked for."""
+"""Number and distribution of wrong labels."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_symmetric_noise_makes_this_fraction_wrong(
     assert ((noisy >= 0) & (noisy < num_classes)).all()
 
 
-def test_symmetric_noise_draws_every_other_class_alike():
+def test_symmetric_noise_is_uniform_over_the_other_classes():
     noisy, is_wrong = data.symmetric_noise(LABELS, 1.0, 10)
     assert is_wrong.all()
     counts = np.bincount((noisy - LABELS) % 10, minlength=10)
@@ -36,7 +36,7 @@ def test_symmetric_noise_draws_every_other_class_alike():
     assert abs(counts[1:] - 5000 / 9).max() < 5 * 22.3
 
 
-def test_symmetric_noise_of_all_classes_leaves_a_share_right():
+def test_symmetric_noise_over_all_classes_is_uniform():
     noisy, is_wrong = data.symmetric_noise(LABELS, 1.0, 10, include_own=True)
     np.testing.assert_array_equal(noisy != LABELS, is_wrong)
     counts = np.bincount((noisy - LABELS) % 10, minlength=10)
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_labels_and_another_others():
     assert (first != other).any()
 
 
-def test_labels_given_are_left_alone():
+def test_the_given_labels_are_not_changed():
     labels = LABELS.copy()
     noisy = data.symmetric_noise(labels, 0.8, 10).labels
     np.testing.assert_array_equal(labels, LABELS)

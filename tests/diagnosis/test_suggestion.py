@@ -32,8 +32,8 @@ def loss(x, y, weights):
 def relative_rise(x, y, rho):
     weights = np.ones((3, 1))
     gradient = 2 * x.T @ (x @ weights - y) / len(x)
-    moved = weights + rho * gradient / np.linalg.norm(gradient)
-    return loss(x, y, moved) / loss(x, y, weights) - 1
+    perturbed = weights + rho * gradient / np.linalg.norm(gradient)
+    return loss(x, y, perturbed) / loss(x, y, weights) - 1
 
 
 def test_rises_and_sizes_are_those_of_least_squares():
@@ -64,7 +64,7 @@ def test_the_ladder_starts_from_the_default_of_the_method():
     assert len(result.rhos) == 9
 
 
-def test_radii_that_all_do_too_much_or_too_little_are_said_so():
+def test_reason_says_if_all_radii_are_too_large_or_too_small():
     x, y = data()
     much = keras_sam.suggest_rho(linear_model(), x, y, rhos=[5.0, 50.0])
     assert much.rho == 5.0
@@ -77,7 +77,7 @@ def test_radii_that_all_do_too_much_or_too_little_are_said_so():
 @pytest.mark.parametrize(
     ("rho", "extent"), [(1e-5, "less than 0.1 %"), (50.0, "more than 100 %")]
 )
-def test_a_radius_of_the_model_out_of_all_proportion_is_warned_of(rho, extent):
+def test_an_unsuitable_radius_of_the_model_gives_a_warning(rho, extent):
     x, y = data()
     with pytest.warns(UserWarning, match=extent):
         keras_sam.suggest_rho(linear_model(rho=rho), x, y, rhos=[0.05])
@@ -110,7 +110,7 @@ def test_a_plain_model_is_refused():
         keras_sam.suggest_rho(keras.Sequential(), x, y)
 
 
-def test_the_picture_shows_ladder_and_suggestion():
+def test_the_plot_shows_ladder_and_suggestion():
     from matplotlib import pyplot
 
     x, y = data()

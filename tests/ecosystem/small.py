@@ -1,4 +1,4 @@
-"""What searches and checkpoints train: the same small model each time."""
+"""A small model for searches and checkpoints."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""Tasks of KerasHub, small and random, seen as `SAMModel`s."""
+"""Tasks of KerasHub, small and random, as `SAMModel`s."""
 
 import keras
 import keras_hub
@@ -9,7 +9,7 @@ import keras_sam
 from keras_sam import sharpness
 from tests import training
 
-# Sums of sixteen float32 losses, in two orders; measured up to 2e-7.
+# Sums of sixteen float32 losses in two orders; measured up to 2e-7.
 CLOSE = 16 * 2**-24
 
 # Small: a new ViT divides by the norm of a class token that is zero.
@@ -72,7 +72,7 @@ def task(request):
     return build(), x
 
 
-def test_a_task_trains_sharply_on_what_its_preprocessor_makes(task):
+def test_a_task_trains_sharply_on_preprocessed_data(task):
     task, x = task
     view = keras_sam.SAMModel.from_model(task, rho=RHO)
     history = view.fit(x, Y, 8, 2, 0).history
@@ -80,7 +80,7 @@ def test_a_task_trains_sharply_on_what_its_preprocessor_makes(task):
     assert history["sharpness"][0] > 0
 
 
-def test_measures_see_what_the_preprocessor_makes(task):
+def test_measures_use_preprocessed_data(task):
     task, x = task
     view = keras_sam.SAMModel.from_model(task, rho=RHO)
     expected = view.evaluate(x, Y, batch_size=16, verbose=0)[0]
@@ -111,7 +111,7 @@ def test_a_preset_of_the_view_is_one_of_the_task(task, tmp_path):
     )
 
 
-def test_a_clone_of_the_view_is_what_keras_makes_of_the_task_and_sharp(task):
+def test_a_clone_of_the_view_is_a_sharp_clone_of_the_task(task):
     task, x = task
     data = task.preprocessor(x)
     view = keras_sam.SAMModel.from_model(task, rho=RHO)

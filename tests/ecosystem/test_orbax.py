@@ -1,4 +1,4 @@
-"""Checkpoints of Orbax, from which a run goes on as if never stopped."""
+"""Checkpoints of Orbax, from which a run resumes as if never stopped."""
 
 import keras
 import pytest
@@ -35,7 +35,7 @@ def assert_same(model, other):
 
 
 @pytest.mark.parametrize("method", ["sam", "friendly_sam", "look_sam"])
-def test_a_run_goes_on_from_a_checkpoint(method, tmp_path):
+def test_a_run_resumes_from_a_checkpoint(method, tmp_path):
     expected = fit(new(method), 3)
     checkpoint = keras.callbacks.OrbaxCheckpoint(tmp_path, save_freq="epoch")
     fit(new(method), 2, callbacks=[checkpoint])
@@ -45,7 +45,7 @@ def test_a_run_goes_on_from_a_checkpoint(method, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["friendly_sam", "look_sam"])
-def test_weights_are_loaded_with_what_the_method_stores(method, tmp_path):
+def test_weights_are_loaded_with_the_method_state(method, tmp_path):
     expected = fit(new(method), 3)
     checkpoint = keras.callbacks.OrbaxCheckpoint(tmp_path, save_freq="epoch")
     fit(new(method), 2, callbacks=[checkpoint])

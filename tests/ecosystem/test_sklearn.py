@@ -24,7 +24,7 @@ def test_a_classifier_of_a_model_without_a_shape_is_sharp():
     assert estimator.model_.sam.rho == 0.1
 
 
-def test_folds_are_trained_in_processes_of_their_own():
+def test_folds_are_trained_in_separate_processes():
     estimator = SKLearnClassifier(unbuilt(), fit_kwargs={"verbose": 0})
     scores = cross_val_score(estimator, small.X, small.Y, cv=2, n_jobs=2)
     assert np.all(np.isfinite(scores))

@@ -9,6 +9,8 @@ from tests import frameworks
 from tests import small_network
 from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM
+from tests.methods.table import ROWS
+from tests.methods.table import VARIANTS
 from tests.reference import methods as formulas
 from tests.reference import problems
 from tests.small_network import EAGER
@@ -42,8 +44,8 @@ def assert_same_training(
     )
     steps = small_network.reference_steps(
         model,
-        METHODS[name].formula,
-        METHODS[name].rho,
+        ROWS[name].formula,
+        ROWS[name].rho,
         number,
         problems.with_penalty(small_network.NETWORKS[network].problem, penalty),
         momentum=momentum,
@@ -60,6 +62,11 @@ def is_kernel(variable):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_step_is_that_of_the_paper(name, mode):
     assert_same_training(name, mode)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_step_of_a_variant_is_that_of_the_paper(name):
+    assert_same_training(name, EAGER)
 
 
 @pytest.mark.parametrize("name", ["sam", "asam"])

@@ -1,12 +1,12 @@
-"""Kill a run of an experiment at 30 random times, and let it go on.
+"""Kill a run of an experiment at 30 random times, and resume it.
 
     python -m tests.experiments.kills FOLDER
 
-It prints what a run without a kill has measured, what the killed one has, and
-the number of kills. Each attempt is a child of this process, which has imported
+Prints the metrics of a run without a kill, those of the killed run, and the
+number of kills. Each attempt is a child of this process, which has imported
 everything and computed nothing, so that an attempt takes little more than its
-training. When a run has come to its end before the last kill, what it has
-measured is compared, and another one is begun in another folder.
+training. If a run ends before the last kill, its metrics are compared, and
+another run starts in another folder.
 """
 
 import json
@@ -41,10 +41,10 @@ MEASURED = (
 
 
 def attempt(folder, is_killed):
-    """Run the experiment in a child; return whether it came to its end.
+    """Run the experiment in a child; return whether it has ended by itself.
 
-    A child that is killed is so after a random number of epochs of its own, at
-    most `MOST_EPOCHS`, and a random time.
+    A child is killed after a random number of its epochs, at most
+    `MOST_EPOCHS`, and a random time.
     """
     events, reports = os.pipe()
     child = os.fork()
@@ -65,7 +65,7 @@ def attempt(folder, is_killed):
 
 
 def report(pipe):
-    """Write to a pipe when a run looks for a checkpoint or begins one."""
+    """Write to a pipe whenever a run restores or starts a checkpoint."""
 
     def reporting(function):
         def wrapped(*arguments, **options):
@@ -79,7 +79,7 @@ def report(pipe):
 
 
 def measured(folder):
-    """Return what the only record of a folder says, times apart."""
+    """Return the metrics of the only record of a folder, without times."""
     [record] = records.read(folder / "records.jsonl")
     return {name: record[name] for name in MEASURED}
 

@@ -1,4 +1,4 @@
-"""Small data sets in the formats in which users have the large ones."""
+"""Small data sets in the file formats of the large ones."""
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,10 +22,10 @@ _SPLITS = {
 
 
 def store(name, folder, file_format):
-    """Store random images as tensorflow-datasets stores those of `name`.
+    """Store random images in the format of a data set of tensorflow-datasets.
 
-    The name, the version and the features are those of the real data set; the
-    numbers of images are not, and nothing is downloaded.
+    Name, version and features are those of the real data set, but not the
+    numbers of images; nothing is downloaded.
     """
     builder = tfds.builder(name, data_dir=folder, file_format=file_format)
     builder._split_generators = lambda *_: {
@@ -36,7 +36,7 @@ def store(name, folder, file_format):
 
 
 def store_folder(folder, num_classes=2):
-    """Store random images in files of their own."""
+    """Store random images in one file each."""
     generator = np.random.default_rng(0)
     for split in ("train", "test"):
         for k in range(NUM_IMAGES):

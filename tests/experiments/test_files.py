@@ -1,4 +1,4 @@
-"""What a kill or a power cut leaves of the files of a run."""
+"""The files of a run after a kill or a power cut."""
 
 import json
 
@@ -29,7 +29,7 @@ def settings(**changes):
 
 
 @pytest.mark.parametrize("rest", [LINE[:40], b"\0" * 100, LINE[:9] + b"\0\0"])
-def test_a_record_that_was_cut_off_is_left_out_and_replaced(rest, tmp_path):
+def test_a_truncated_record_is_ignored_and_replaced(rest, tmp_path):
     file = tmp_path / "records.jsonl"
     file.write_bytes(LINE + rest)
     with pytest.warns(UserWarning, match="records.jsonl was cut off"):
@@ -38,7 +38,7 @@ def test_a_record_that_was_cut_off_is_left_out_and_replaced(rest, tmp_path):
     assert [record["seed"] for record in records.read(file)] == [0, 1]
 
 
-def test_nothing_but_a_record_that_was_cut_off_is_replaced(tmp_path):
+def test_a_truncated_record_alone_is_replaced(tmp_path):
     file = tmp_path / "records.jsonl"
     file.write_bytes(LINE[:40])
     records.append(file, RECORD)
@@ -90,7 +90,7 @@ def test_runs_killed_at_any_time_end_as_one_that_was_not(tmp_path):
 
 
 class Killed(Exception):
-    """What stops a run in a test."""
+    """Stops a run in a test."""
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def experiment():
 
 @pytest.fixture
 def stopped(experiment, tmp_path, monkeypatch):
-    """Return the folder of a run that was stopped after three of its epochs."""
+    """Return the folder of a run stopped after three of its epochs."""
     save = logs.Checkpoint.on_epoch_end
 
     def stop(self, epoch, logs=None):
@@ -140,7 +140,7 @@ def test_checkpoints_with_odd_names_are_left_alone(
 
 
 @pytest.mark.parametrize("rest", [b"3,0.2", b"3,0.2,0.5,\0\0", b"\0\0\0"])
-def test_a_last_row_that_was_cut_off_is_done_again(
+def test_the_epoch_of_a_truncated_last_row_is_repeated(
     rest, stopped, experiment, tmp_path
 ):
     log = stopped / "epochs.csv"
@@ -170,14 +170,14 @@ def blank(line):
         (lambda lines: [], 2),
     ],
 )
-def test_a_damaged_row_of_an_epoch_that_is_over_is_named(
+def test_a_damaged_row_of_a_complete_epoch_is_named(
     damage, number, stopped, experiment, tmp_path
 ):
     log = stopped / "epochs.csv"
     log.write_bytes(
         b"".join(damage(log.read_bytes().splitlines(keepends=True)))
     )
-    message = rf"epochs\.csv, line {number}, is not what was logged"
+    message = rf"epochs\.csv, line {number}, is not the row of epoch"
     with pytest.raises(DamagedFileError, match=message):
         run(experiment, tmp_path, verbose=0)
 

@@ -1,4 +1,4 @@
-"""Freed memory is kept, where there is glibc and no accelerator."""
+"""Freed memory is reused, with glibc and without an accelerator."""
 
 import platform
 import sys
@@ -9,8 +9,8 @@ from keras_sam.experiments import memory
 from keras_sam.experiments.__main__ import main
 from tests import running
 
-# Touches 512 MiB ten times, as `malloc` gives them, and prints how many pages
-# the system had to hand out for that after the first time.
+# Allocates and writes 512 MiB ten times, and prints the number of page faults
+# after the first time.
 TOUCH = """
 import ctypes, resource, sys
 from keras_sam.experiments.memory import keep_freed_memory
@@ -32,10 +32,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.parametrize("how", ["kept", "given back"])
-def test_pages_are_taken_once(how):
+@pytest.mark.parametrize("how", ["kept", "returned"])
+def test_kept_pages_are_allocated_once(how):
     num_pages = int(running.printed_by("-c", TOUCH, how).split()[-1])
-    # In large pages, too, a block has 256. Python itself takes a few.
+    # With large pages, a block has 256. Python itself uses a few.
     if how == "kept":
         assert num_pages < 100
     else:
@@ -56,7 +56,7 @@ def test_nothing_is_set_without_glibc_or_with_an_accelerator(
     assert not memory.keep_freed_memory()
 
 
-def test_the_command_line_keeps_memory_unless_it_lists(monkeypatch, capsys):
+def test_the_command_line_keeps_memory_except_to_list(monkeypatch, capsys):
     module = sys.modules[main.__module__]
     calls = []
     monkeypatch.setattr(module, "keep_freed_memory", lambda: calls.append(1))

@@ -1,4 +1,4 @@
-"""Networks that are fine-tuned: where they come from, and what is frozen."""
+"""Networks for fine-tuning: their sources, and what is frozen."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_sam.experiments import networks
 
 
 def backbone(pooled):
-    """Return a small network with all that has a mode of its own."""
+    """Return a small network with every layer that depends on `training`."""
     inputs = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(4, 3)(inputs)
     x = keras.layers.BatchNormalization()(x)
@@ -23,7 +23,7 @@ def images():
 
 
 @pytest.mark.parametrize("pooled", [True, False])
-def test_a_new_last_layer_gets_the_features_of_inference(pooled):
+def test_a_new_last_layer_has_the_features_of_inference(pooled):
     features = backbone(pooled)
     model = networks.fine_tuned(features, 7)
     kernel, bias = model.layers[-1].get_weights()
@@ -88,7 +88,7 @@ def test_a_size_of_a_network_with_one_size_is_refused(name):
         networks.build(name, 20, 0, 10, (32, 32, 3))
 
 
-# Weights of the scripts that these networks are from, counted there.
+# Numbers of weights in the scripts that these networks come from.
 @pytest.mark.parametrize(
     ("name", "shape", "number"),
     [

@@ -1,4 +1,4 @@
-"""The records in the repository belong to experiments as they are now."""
+"""The records in the repository belong to the present experiments."""
 
 import importlib
 import json
@@ -58,7 +58,7 @@ def test_records_of_the_frontier_are_those_of_its_entries(script):
             assert record["settings"] == settings | IN_ONE_ORDER
         else:
             assert record["settings"] == plain(entry)
-            # Not to be trained again.
+            # It would not be trained again.
             assert record["seed"] in records.finished(found, entry)
 
 
@@ -106,13 +106,13 @@ def test_recorded_eigenvalues_are_at_the_predicted_edge(script):
     for rho, curve in record["curves"].items():
         _, values, norms = np.array(curve[len(curve) // 2 :]).T
         expected = edge.predicted(float(rho), norms).mean()
-        # What the example promises.
+        # The promise of the example.
         assert values.mean() == pytest.approx(expected, rel=0.1)
         assert float(rho) == 0 or values.mean() < 0.75 * 2 / edge.ETA
 
 
 @pytest.mark.parametrize("rho", [0, 0.02, 0.1])
-def test_at_the_predicted_edge_a_step_on_a_parabola_turns_back(rho, script):
+def test_at_the_predicted_edge_a_step_on_a_parabola_oscillates(rho, script):
     edge = script("edge_of_stability")
     norm = np.array([0.3])
     [curvature] = edge.predicted(rho, norm)

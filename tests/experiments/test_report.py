@@ -1,4 +1,4 @@
-"""The report has what the records say, beside the paper's numbers."""
+"""The report has the results of the records beside the paper's numbers."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ def figures(monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-    """Return records of two runs of each of four experiments."""
+    """Return a file with records of two runs of each of four experiments."""
     lines = []
     for noise in (20, 80):
         for variant in ("mixup", "bootstrap"):
@@ -48,23 +48,23 @@ def file(tmp_path):
 
 
 def points(axis, label):
-    """Return the places of the points with a label."""
+    """Return the positions of the points with a label."""
     [line] = [one for one in axis.lines if one.get_label() == label]
     return line.get_xydata().tolist()
 
 
-def test_spread_is_that_of_numpy():
+def test_mean_and_deviation_are_those_of_numpy():
     values = [1.0, 2.0, 4.0]
     expected = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-    assert report.spread(values) == f"{expected} (1.00 to 4.00)"
-    assert report.spread([2.0]) == "2.00"
+    assert report.summary(values) == f"{expected} (1.00 to 4.00)"
+    assert report.summary([2.0]) == "2.00"
 
 
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [("6.6", 6.6), ("2.1±<0.1", 2.1), ("22.9(6.62)", 22.9), ("12", 12.0)],
 )
-def test_number_is_found_in_what_the_paper_prints(printed, expected):
+def test_number_is_read_from_the_error_in_the_paper(printed, expected):
     assert report.paper_error(printed) == expected
 
 
@@ -133,7 +133,7 @@ def test_arguments_of_the_model_can_be_drawn_over_and_by(tmp_path, figures):
     }
 
 
-def test_of_records_with_one_name_those_of_the_newest_settings_count(file):
+def test_only_records_with_the_newest_settings_of_a_name_count(file):
     lines = file.read_text().splitlines()
     found = [json.loads(line) for line in lines]
     old = [{**r, "settings": {**r["settings"], "depth": 1}} for r in found[:2]]
@@ -163,7 +163,7 @@ def test_lines_have_the_papers_numbers_in_their_color(file, tmp_path, figures):
         (["report", "{}/records.jsonl", "--x", "nose"], "`x` and `by` must be"),
     ],
 )
-def test_report_of_nothing_is_an_error_without_a_traceback(
+def test_report_without_records_is_an_error_without_a_traceback(
     arguments, message, file, tmp_path, capsys
 ):
     with pytest.raises(SystemExit) as raised:

@@ -1,8 +1,8 @@
 """Experiments run with `--smoke`, from data in the formats that users have.
 
-Each data set goes with a linear network through all that any experiment does
-with it, and each network is trained in every way in which any experiment trains
-it. What an experiment has beyond these is numbers: radius, epochs, rates.
+Each data set is processed, with a linear network, in every way in which any
+experiment does, and each network is trained in every way in which any
+experiment does. Other differences are numbers: radius, epochs, rates.
 """
 
 import math
@@ -32,15 +32,15 @@ NUM_CLASSES = {
 
 
 def representatives(property_of):
-    """Return a name for each value that a property of experiments has."""
-    found = {}
+    """Return the name of one experiment for each value of a property."""
+    names = {}
     for name, experiment in EXPERIMENTS.items():
-        found.setdefault(property_of(experiment.smoke()), name)
-    return list(found.values())
+        names.setdefault(property_of(experiment.smoke()), name)
+    return list(names.values())
 
 
-def what_is_done_with_data(tiny):
-    """Return what decides on the code that runs, networks apart."""
+def way_of_processing(tiny):
+    """Return the settings that select code for the data."""
     settings = tiny.settings()
     for name in ("network", "task", "variant", *NUMBERS):
         del settings[name]
@@ -53,7 +53,7 @@ NUMBERS = (
 
 
 def way_of_training(tiny):
-    """Return what decides on the code that trains, data apart."""
+    """Return the settings that select code for training."""
     return (
         tiny.network,
         bool(tiny.weights),
@@ -65,7 +65,7 @@ def way_of_training(tiny):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Return where the data are, by source."""
+    """Return the folders of the data, by source."""
     folder = tmp_path_factory.mktemp("data")
     for source, names, file_format in (
         ("tfds", stored.IN_MEMORY, "tfrecord"),
@@ -78,14 +78,14 @@ def folders(tmp_path_factory):
 
 
 def smoke(experiment, folders):
-    """Return what `--smoke --set folder=...` makes of an experiment."""
+    """Return an experiment with `--smoke --set folder=...`."""
     folder = folders[experiment.source]
     return experiment.smoke().with_settings([f"folder={folder}"])
 
 
 @pytest.fixture
 def built(monkeypatch):
-    """Replace all networks by linear ones; return their shapes."""
+    """Replace all networks with linear ones; return their shapes."""
     shapes = []
 
     def build(name, depth, width, num_classes, input_shape):
@@ -96,7 +96,7 @@ def built(monkeypatch):
         shapes.append((backbone.input_shape[1:], num_classes))
         return made(backbone, num_classes)
 
-    # It collects garbage, for longer than a linear network takes.
+    # It collects garbage, which takes longer than training a linear network.
     monkeypatch.setattr(keras.utils, "clear_session", lambda: None)
     made = networks.fine_tuned
     monkeypatch.setattr(networks, "build", build)
@@ -114,8 +114,8 @@ def linear(input_shape, num_outputs):
     return keras.Model(inputs, keras.layers.Dense(num_outputs)(flat))
 
 
-@pytest.mark.parametrize("name", representatives(what_is_done_with_data))
-def test_every_data_set_goes_through_all_that_is_done_with_it(
+@pytest.mark.parametrize("name", representatives(way_of_processing))
+def test_every_data_set_is_processed_in_every_way(
     name, folders, built, tmp_path
 ):
     experiment = smoke(EXPERIMENTS[name], folders)
@@ -141,8 +141,8 @@ def test_every_network_is_trained_in_every_way(name, folders, tmp_path):
     assert (record["sharpness"] != 0) == (experiment.sam["rho"] > 0)
 
 
-# Weights of the networks that `smoke` replaces, in millions: the table of
-# Keras' documentation. The paper on EfficientNet prints 66 for B7.
+# Millions of weights of the networks that `smoke` replaces, from the table in
+# the documentation of Keras. The paper on EfficientNet prints 66 for B7.
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
@@ -163,7 +163,7 @@ def test_network_of_imagenet_has_as_many_weights_as_keras_prints(
     assert model.layers[-1].activation is keras.activations.linear
 
 
-def test_every_other_network_is_replaced_by_one_of_its_kind():
+def test_every_other_network_is_replaced_by_one_of_its_family():
     replaced = {e.network: e.smoke().network for e in EXPERIMENTS.values()}
     changed = {k: v for k, v in replaced.items() if k != v}
     assert changed == {

@@ -9,9 +9,10 @@ Each module of this folder has these names:
 | `JIT` | one of them: with the compiler of the framework, if it has one here |
 | `COMPILED` | `MODES` without the eager one, if there are others |
 | `LACKS` | what Keras itself does not do with the framework |
-| `SEED` | arguments of a dropout layer whose draws a file remembers |
+| `SEED` | arguments of a dropout layer whose draws a file reproduces |
 | `MODULES` | where the framework has functions that one could patch |
 | `PARTS` | the ways in which parts of a batch are averaged |
+| `REMAT` | modes in which Keras has `keras.remat`, and its `RematScope` |
 | `side_by_side(count)` | what opens a scope of so many replicas, of three |
 | `EXECUTIONS` | `MODES`, and several steps in one execution |
 | `exact()` | settings without which a GPU rounds more than the tests allow |
@@ -46,6 +47,7 @@ COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
 MODULES = _current.MODULES
 PARTS = _current.PARTS
+REMAT = _current.REMAT
 LACKS = _current.LACKS
 SEED = _current.SEED
 exact = _current.exact

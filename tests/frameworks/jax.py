@@ -17,6 +17,7 @@ LACKS = {
 }
 PARTS = ("one after another", "side by side")
 MODULES = (jax, jax.lax, jax.nn, jax.numpy, jax.random)
+REMAT = {"scope": COMPILED}
 SEED: dict[str, int] = {}
 
 same_arithmetic = contextlib.nullcontext

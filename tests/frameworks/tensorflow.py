@@ -12,6 +12,7 @@ EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
 LACKS: set[str] = set()
 PARTS = ("one after another", "side by side")
 MODULES = (tf, tf.math, tf.nn, tf.random)
+REMAT = {"function": MODES, "scope": {"eager": MODES["eager"]}}
 SEED: dict[str, int] = {}
 
 float64 = contextlib.nullcontext

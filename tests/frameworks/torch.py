@@ -17,6 +17,7 @@ EXECUTIONS = {"usual": GRAPH, **MODES}
 LACKS = {"several steps in one execution"}
 PARTS = ("one after another",)
 MODULES = (torch, torch.nn.functional, torch.random)
+REMAT = {"function": MODES, "scope": MODES}
 SEED = {"seed": 1}
 
 float64 = contextlib.nullcontext

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
+from keras_sam import backend
 from keras_sam import methods
 from tests.reference import methods as formulas
 
@@ -13,13 +15,20 @@ MOMENTUM = 0.8
 THRESHOLD = keras.optimizers.schedules.PolynomialDecay(1.0, 6, -1.0)
 
 
+def normal(shapes, t):
+    """Return the draws of `RandomAscent(seed=3)` at step t."""
+    arrays = [np.zeros(shape, keras.config.floatx()) for shape in shapes]
+    draws = backend.normal_like(arrays, 3, keras.ops.convert_to_tensor(t))
+    return [keras.ops.convert_to_numpy(z) for z in draws]
+
+
 class Row(NamedTuple):
-    """A method, and what is promised of it.
+    """A method, and its promises.
 
     Attributes:
         method: With hyperparameters that are not the defaults.
         formula: The same in NumPy.
-        rho: A radius that leaves its mark.
+        rho: A radius large enough for a visible effect.
         default_rho: The radius if none is given.
         copies: How many numbers are stored for each perturbed weight.
         numbers: How many other numbers are stored.
@@ -27,8 +36,9 @@ class Row(NamedTuple):
             work in `fit` only.
         corrects: Whether weights are changed past the optimizer, which is
             possible in `fit` only.
-        mixes: Whether the update depends on the gradient at w of weights
+        combines: Whether the update depends on the gradient at w of weights
             that are not perturbed.
+        is_radius: Whether the norm of the perturbation is rho.
     """
 
     method: methods.Method
@@ -39,27 +49,32 @@ class Row(NamedTuple):
     numbers: int = 0
     is_conditional: bool = False
     corrects: bool = False
-    mixes: bool = False
+    combines: bool = False
+    is_radius: bool = True
 
 
 METHODS = {
     "sam": Row(methods.SAM(), formulas.sam()),
     "asam": Row(
-        methods.ASAM(eta=0.02), formulas.asam(0.02), 0.5, default_rho=0.5
+        methods.ASAM(eta=0.02),
+        formulas.asam(0.02),
+        0.5,
+        default_rho=0.5,
+        is_radius=False,
     ),
-    "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), mixes=True),
+    "gsam": Row(methods.GSAM(alpha=0.3), formulas.gsam(0.3), combines=True),
     "weighted_sam": Row(
         methods.WeightedSAM(gamma=0.8),
         formulas.weighted_sam(0.8, decoupled=True),
         rho=0.1,
         corrects=True,
-        mixes=True,
+        combines=True,
     ),
     "coupled": Row(
         methods.WeightedSAM(gamma=0.8, decoupled=False),
         formulas.weighted_sam(0.8, decoupled=False),
         rho=0.1,
-        mixes=True,
+        combines=True,
     ),
     "friendly_sam": Row(
         methods.FriendlySAM(sigma=0.7, decay=0.6),
@@ -67,8 +82,12 @@ METHODS = {
         copies=1,
         numbers=1,
     ),
-    "vasso": Row(methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1),
-    "stable_sam": Row(methods.StableSAM(), formulas.stable_sam(), mixes=True),
+    "vasso": Row(
+        methods.VaSSO(theta=0.4), formulas.vasso(0.4), copies=1, numbers=1
+    ),
+    "stable_sam": Row(
+        methods.StableSAM(), formulas.stable_sam(), combines=True
+    ),
     "momentum_sam": Row(
         methods.MomentumSAM(momentum=MOMENTUM),
         formulas.momentum_sam(),
@@ -87,15 +106,57 @@ METHODS = {
         numbers=3,
         is_conditional=True,
     ),
+    "le_sam": Row(
+        methods.LESAM(max_radius=0.3),
+        formulas.le_sam(0.3),
+        default_rho=0.2,
+        is_radius=False,
+    ),
+    "preconditioned_sam": Row(
+        methods.PreconditionedSAM(beta=0.6, epsilon=0.01),
+        formulas.preconditioned_sam(0.6, 0.01),
+        copies=1,
+        numbers=1,
+    ),
+    "random_ascent": Row(
+        methods.RandomAscent(seed=3),
+        formulas.random_ascent(normal, per_filter=True),
+        numbers=1,
+        is_radius=False,
+    ),
 }
 
+VARIANTS = {
+    "adaptive_gsam": Row(
+        methods.GSAM(alpha=0.3, metric=methods.AdaptiveMetric(eta=0.02)),
+        formulas.gsam(0.3, eta=0.02),
+        rho=0.5,
+    ),
+    "unnormalized_stable_sam": Row(
+        methods.StableSAM(normalized=False),
+        formulas.stable_sam(normalized=False),
+    ),
+    "random_direction": Row(
+        methods.RandomAscent(seed=3, per_filter=False),
+        formulas.random_ascent(normal, per_filter=False),
+    ),
+}
+"""Methods with other arguments, for the tests against the formula alone."""
+
+ROWS = {**METHODS, **VARIANTS}
+
+WITH_CLEAN_PASS = tuple(
+    name for name, row in METHODS.items() if row.method.needs_gradients
+)
+"""The methods that need the gradients at w."""
+
 NAMES = tuple(name for name in METHODS if name != "coupled")
-"""What `method=` of a `SAMModel` takes."""
+"""Values of the argument `method` of `SAMModel`."""
 
 STATEFUL = tuple(
     name for name, row in METHODS.items() if row.copies or row.numbers
 )
-"""The methods that store something between steps."""
+"""The methods with state."""
 
 IN_LOOPS = tuple(
     name

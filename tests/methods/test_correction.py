@@ -1,4 +1,4 @@
-"""What decoupled WeightedSAM subtracts from the weights past the optimizer."""
+"""The correction that decoupled WeightedSAM subtracts past the optimizer."""
 
 import keras
 import numpy as np
@@ -62,9 +62,9 @@ def test_constraints_hold_after_the_correction(mode):
 
 
 def test_accumulated_steps_add_up_to_one():
-    # Steps of one batch, given twice: half of it each time. The gradients of
-    # the second are taken where the first half of the correction has led, so
-    # the two differ, by the square of a step of length 1e-3.
+    # Two accumulated steps on the same batch, each of half the size. The second
+    # takes its gradients after the first half of the correction, so the two
+    # runs differ by the square of a step of length 1e-3.
     x, y, _ = small_network.examples(5)
     after = []
     for count in (1, 2):

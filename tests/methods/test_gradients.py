@@ -61,7 +61,7 @@ def test_sparse_gradient_is_its_dense_equal(name, num_microbatches):
     assert_sparse_is_dense(name, EAGER, METHODS[name].rho, num_microbatches)
 
 
-# Both branches of a conditional have to give the same kinds of gradients.
+# Both branches of a conditional must return gradients of the same structure.
 @pytest.mark.parametrize(
     "name, num_microbatches",
     marks.slow_but(
@@ -97,8 +97,8 @@ def assert_sparse_is_dense(name, mode, rho, num_microbatches):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rho_0_leaves_sparse_gradients_sparse(name):
-    # Without momentum, SGD subtracts each row of a sparse gradient by itself:
-    # in bits that is not the same as subtracting their sum.
+    # Without momentum, SGD subtracts each row of a sparse gradient separately,
+    # which rounds differently from subtracting their sum.
     after = []
     for arguments in ({"method": METHODS[name].method, "rho": 0.0}, None):
         inputs = keras.Input((3,), dtype="int32")
@@ -186,7 +186,7 @@ def test_weight_without_gradient_stays_and_changes_nothing(
 def test_a_loss_that_depends_on_no_weight_does_what_it_does_in_keras(
     name, scaled
 ):
-    """An error of the optimizer; on JAX gradients of zero, which are none."""
+    """The optimizer raises; on JAX, zeros stand for missing gradients."""
     x, y, _ = small_network.examples(5)
     model = model_of(layers.Dense(1), name, "eager", 1, scaled)
     model.compile(
@@ -205,7 +205,7 @@ def test_a_loss_that_depends_on_no_weight_does_what_it_does_in_keras(
 
 @pytest.mark.parametrize(
     ("name", "mode", "num_microbatches"),
-    # A compiler may take a guarded quotient apart.
+    # A compiler may simplify a guarded quotient and lose the guard.
     cases(
         *(
             (name, list(MODES)[-1], 1)

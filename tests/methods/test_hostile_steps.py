@@ -11,7 +11,7 @@ HUGE = 1e25
 """Of order one, a gradient times this has a square that overflows float32."""
 
 NUM_BEFORE = 3
-"""So that every method has stored something, and none skips the next step."""
+"""Every method then has state, and none takes a plain step next."""
 
 
 def optimizer():
@@ -43,7 +43,7 @@ def after_some_steps(name, mode, **settings):
 
 @pytest.mark.parametrize("factor", [HUGE, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_stores_is_left_as_it_was(name, factor, mode):
+def test_method_state_is_left_as_it_was(name, factor, mode):
     model = after_some_steps(name, mode)
     before = stored(model)
     step(model, factor)
@@ -52,7 +52,7 @@ def test_what_a_method_stores_is_left_as_it_was(name, factor, mode):
 
 @pytest.mark.parametrize("num_microbatches", [1, 2])
 @pytest.mark.parametrize("name", METHODS)
-def test_the_step_is_plain_and_training_goes_on(name, num_microbatches, mode):
+def test_the_step_is_plain_and_training_resumes(name, num_microbatches, mode):
     settings = {"num_microbatches": num_microbatches}
     model = after_some_steps(name, mode, **settings)
     plain = small_network.network(keras.Model)
@@ -60,7 +60,7 @@ def test_the_step_is_plain_and_training_goes_on(name, num_microbatches, mode):
     plain.set_weights(model.get_weights())
     step(model, HUGE)
     step(plain, HUGE)
-    # A method of one pass has seen the gradient elsewhere, at w + e.
+    # A method of one pass has its gradient at w + e instead.
     if METHODS[name].method.needs_gradients:
         for actual, expected in zip(model.get_weights(), plain.get_weights()):
             # Each moves by 0.1 * 0.05, rounded once or twice.

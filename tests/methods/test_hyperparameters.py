@@ -1,4 +1,4 @@
-"""Hyperparameters: which are refused, and how they are kept."""
+"""Hyperparameters: invalid ones, serialization, and their effect."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ def test_get_knows_a_method_by_name_instance_and_configuration(name):
 
 @pytest.mark.parametrize("identifier", ["SAM", "weightedsam", None, 1, int])
 def test_get_names_the_methods_where_it_knows_none(identifier):
-    message = '`method` must be .* "sam", "asam".*"ae_sam". Received: method='
+    message = '`method` must be .* "sam", "asam".*"ae_sam".* Received: method='
     with pytest.raises(ValueError, match=message):
         methods.get(identifier)
     with pytest.raises(ValueError, match=message):
@@ -136,8 +136,8 @@ def test_default_radius_is_that_of_the_method(name):
     assert model.sam.rho == METHODS[name].default_rho
 
 
-class AllKinds(keras.layers.Layer):
-    """Returns the sum of weights of every kind."""
+class AllRoles(keras.layers.Layer):
+    """Returns the sum of weights of every role."""
 
     def build(self, shape):
         self.parts = [
@@ -154,7 +154,7 @@ class AllKinds(keras.layers.Layer):
         return inputs + sum(keras.ops.sum(w.value) for w in weights)
 
 
-KINDS = {
+SIZES = {
     "embedding/embeddings": 6,
     "dense/kernel": 6,
     "dense/bias": 2,
@@ -173,7 +173,7 @@ def test_asam_scales_all_but_biases_and_offsets(scale_all, unscaled):
     inputs = keras.Input((1,))
     model = keras_sam.SAMModel(
         inputs,
-        AllKinds(name="all")(inputs),
+        AllRoles(name="all")(inputs),
         method=methods.ASAM(eta=0.5, scale_all=scale_all),
         rho=0.7,
     )
@@ -183,10 +183,10 @@ def test_asam_scales_all_but_biases_and_offsets(scale_all, unscaled):
     # |-2| + 0.5 where weights are scaled and 1 elsewhere.
     model.compile("sgd", lambda y, y_pred: y_pred)
     report = keras_sam.verify(model, np.zeros((1, 1)), np.zeros((1, 1)))
-    t = {path: 1.0 if path in unscaled else 2.5 for path in KINDS}
-    length = np.sqrt(sum(KINDS[path] * t[path] ** 2 for path in KINDS))
+    t = {path: 1.0 if path in unscaled else 2.5 for path in SIZES}
+    length = np.sqrt(sum(SIZES[path] * t[path] ** 2 for path in SIZES))
     assert report.relative_sizes == {
         # A handful of float32 operations.
         f"all/{path}": pytest.approx(0.7 * t[path] ** 2 / length / 2, rel=1e-6)
-        for path in KINDS
+        for path in SIZES
     }

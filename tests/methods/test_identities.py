@@ -1,4 +1,4 @@
-"""What a method is at the end of its range: SAM, or the plain optimizer."""
+"""Methods at the limits of their range equal SAM or the plain optimizer."""
 
 import functools
 
@@ -124,7 +124,7 @@ def test_weighted_sam_without_weight_on_sharpness_is_plain(decoupled):
     "mode, make_rho",
     [
         ("eager", lambda: 0.0),
-        # Both branches are compiled, and have to give the same kinds of things.
+        # Both branches are compiled, and must return the same structure.
         (next(iter(COMPILED)), lambda: schedules.LatePhase(1000, 0.1)),
     ],
     ids=["constant", "schedule"],

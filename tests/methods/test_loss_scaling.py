@@ -1,4 +1,4 @@
-"""Loss scaling, for every method: nothing scaled is seen, nothing bad stays."""
+"""Loss scaling, for every method: unscaled gradients, skipped steps."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def train(model, batches):
 
 
 def state(model):
-    """Return weights and what the method remembers."""
+    """Return weights and method state."""
     return small_network.values(model.variables)
 
 
@@ -111,7 +111,7 @@ def test_skipped_compiled_step_leaves_no_trace(name, mode):
 
 def assert_no_trace(name, mode, **settings):
     # Powers of two as scales, so that the halved one changes no bit. The bad
-    # batch comes first, when nothing is remembered yet, and later.
+    # batch comes first, while the method has no state yet, and again later.
     good = batches(4)
     x, y = good[0]
     bad = (x, np.where(np.arange(5)[:, None] == 3, np.inf, y))

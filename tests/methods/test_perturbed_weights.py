@@ -1,4 +1,4 @@
-"""Methods that perturb some of the weights, and what that saves."""
+"""Perturbing some of the weights, and which gradients that needs."""
 
 import keras
 import numpy as np
@@ -10,10 +10,11 @@ import keras_sam
 from keras_sam import methods
 from tests import small_network
 from tests.methods.table import METHODS
+from tests.methods.table import WITH_CLEAN_PASS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
 
-ALWAYS_CLIMBS = {
+ALWAYS_SHARP = {
     "ae_sam": methods.AESAM(threshold=-float("inf")),
     "look_sam": methods.LookSAM(period=1),
 }
@@ -48,14 +49,14 @@ class Counting(layers.Layer):
 
 
 def counted_step(name, perturb):
-    """Return how often one eager step goes through the first layer."""
+    """Return how often one eager step runs the first layer and its gradient."""
     first = Counting()
     inputs = keras.Input((3,))
     hidden = layers.LayerNormalization()(first(inputs))
     model = keras_sam.SAMModel(
         inputs,
         layers.Dense(1)(hidden),
-        method=ALWAYS_CLIMBS.get(name, METHODS[name].method),
+        method=ALWAYS_SHARP.get(name, METHODS[name].method),
         rho=METHODS[name].rho,
         perturb=perturb,
     )
@@ -75,9 +76,9 @@ def counted_step(name, perturb):
 )
 @pytest.mark.parametrize("name", METHODS)
 def test_first_pass_computes_only_the_gradients_it_needs(name, perturb):
-    # AESAM may have to follow them.
-    needs_all = METHODS[name].mixes or name == "ae_sam"
-    num_passes = 1 if name == "momentum_sam" else 2
+    # AESAM needs all gradients, in case it decides on a plain step.
+    needs_all = METHODS[name].combines or name == "ae_sam"
+    num_passes = 2 if name in WITH_CLEAN_PASS else 1
     num_backward = 2 if needs_all else 1
     assert counted_step(name, perturb) == (num_passes, num_backward)
     assert counted_step(name, "all") == (num_passes, num_passes)
@@ -100,8 +101,8 @@ def test_only_norm_layers_move_before_the_second_pass(name):
         model.train_on_batch(x, y)
     report = keras_sam.verify(model, x, y)
     assert set(report.relative_sizes) == {norm.gamma.path, norm.beta.path}
-    if name != "asam":
-        # The norm is that of these alone; a handful of float32 operations.
+    if METHODS[name].is_radius:
+        # The norm is over these alone; a handful of float32 operations.
         assert report.perturbation_norm == pytest.approx(0.25, rel=1e-6)
     assert report.num_perturbed == 6
     assert report.num_weights == 10
@@ -110,7 +111,7 @@ def test_only_norm_layers_move_before_the_second_pass(name):
 @pytest.mark.parametrize(
     "name", ["gsam", "weighted_sam", "look_sam", "friendly_sam", "ae_sam"]
 )
-def test_gradients_of_other_weights_are_followed_too(name):
+def test_gradients_of_other_weights_are_applied_too(name):
     # Compiled, over a whole cycle of LookSAM.
     model = small_network.of_method(
         name,
@@ -123,8 +124,8 @@ def test_gradients_of_other_weights_are_followed_too(name):
         assert np.all(a != b)
 
 
-class Mixing(methods.FriendlySAM):
-    """FriendlySAM that sees the gradients of all weights, and does no more."""
+class Combining(methods.FriendlySAM):
+    """FriendlySAM that is given the gradients of all weights."""
 
     def combine(self, gradients, perturbed_gradients, state):
         assert len(gradients) == len(perturbed_gradients) == 4
@@ -133,7 +134,7 @@ class Mixing(methods.FriendlySAM):
 
     def perturb(self, gradients, weights, rho, state):
         assert len(gradients) == len(weights) == len(state["average"]) == 4
-        # The norm is over these alone, and others do not move.
+        # The norm is over the last two alone, and the others do not move.
         gradients = [g if i > 1 else 0.0 * g for i, g in enumerate(gradients)]
         average = [
             a if i > 1 else 0.0 * a for i, a in enumerate(state["average"])
@@ -143,9 +144,9 @@ class Mixing(methods.FriendlySAM):
         )
 
 
-def test_a_mixing_method_moves_only_what_is_perturbed():
+def test_a_combining_method_moves_only_perturbed_weights():
     after = []
-    for method in (Mixing(), methods.FriendlySAM()):
+    for method in (Combining(), methods.FriendlySAM()):
         model = small_network.compiled(
             method=method,
             rho=0.3,

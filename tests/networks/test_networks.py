@@ -1,4 +1,4 @@
-"""Networks have the size and the shapes that their papers print."""
+"""Networks have the sizes and shapes that their papers print."""
 
 import math
 
@@ -68,8 +68,8 @@ def test_network_is_trained_with_sharpness_and_saved(name, tmp_path):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(6, 8, 8, 3)).astype("float32")
     logs = model.fit(x, np.array([0, 1, 2, 0, 1, 2]), verbose=0).history
-    # A rise, and the same random branches in both passes: were there others
-    # in the second, its loss could be lower.
+    # The loss rises because both passes have the same random branches: with
+    # other ones in the second pass, it could be lower.
     assert logs["sharpness"][0] > 0
     model.save(tmp_path / "network.keras")
     again = keras.models.load_model(tmp_path / "network.keras")

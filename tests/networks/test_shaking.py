@@ -1,4 +1,4 @@
-"""Random branches have the distribution of their papers, forth and back."""
+"""Random branches have their distributions, forward and backward."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ NUM_IMAGES = 4000
 CLOSE = 0.05
 
 
-def forth_and_back(function, number):
+def values_and_gradients(function, number):
     """Return values and derivatives at ones, for `number` branches."""
     ones = [ops.ones((NUM_IMAGES, 2, 1)) for _ in range(number)]
 
@@ -31,13 +31,13 @@ def forth_and_back(function, number):
     return [ops.convert_to_numpy(t) for t in (value, *gradients)]
 
 
-def test_shake_gate_mixes_by_one_number_forth_and_another_back():
+def test_shake_gate_mixes_by_one_number_forward_and_another_backward():
     gate = networks.ShakeGate(seed=0)
 
     def first_only(branches):
         return gate([branches[0], 0.0 * branches[1]], training=True)
 
-    value, gradient, _ = forth_and_back(first_only, 2)
+    value, gradient, _ = values_and_gradients(first_only, 2)
     for numbers in (value, gradient):
         # One number for each image, uniform in [0, 1).
         np.testing.assert_array_equal(numbers[:, 0], numbers[:, 1])
@@ -47,9 +47,11 @@ def test_shake_gate_mixes_by_one_number_forth_and_another_back():
     assert abs(np.corrcoef(value[:, 0, 0], gradient[:, 0, 0])[0, 1]) < CLOSE
 
 
-def test_shake_gate_gives_both_branches_shares_that_add_up_to_one():
+def test_shake_gate_weights_of_both_branches_sum_to_one():
     gate = networks.ShakeGate(seed=0)
-    value, first, second = forth_and_back(lambda b: gate(b, training=True), 2)
+    value, first, second = values_and_gradients(
+        lambda b: gate(b, training=True), 2
+    )
     # One rounding of float32 in each of four operations.
     np.testing.assert_allclose(value, 1, rtol=4 * 2**-24)
     np.testing.assert_allclose(first + second, 1, rtol=4 * 2**-24)
@@ -63,10 +65,12 @@ def test_shake_gate_is_the_mean_of_the_branches_after_training():
 
 def test_shake_drop_keeps_or_shakes_each_image():
     layer = networks.ShakeDrop(0.7, seed=0)
-    value, gradient = forth_and_back(lambda b: layer(b[0], training=True), 1)
+    value, gradient = values_and_gradients(
+        lambda b: layer(b[0], training=True), 1
+    )
     kept = np.isclose(value[:, 0, 0], 1, atol=2**-22)
     assert abs(kept.mean() - 0.7) < CLOSE
-    # Rounding aside, where the forward pass is kept, the gradient is too.
+    # Up to rounding, the gradient is kept wherever the forward pass is.
     np.testing.assert_allclose(gradient[kept], 1, rtol=2**-22)
     shaken, backward = value[~kept, 0, 0], gradient[~kept, 0, 0]
     assert shaken.min() < -0.95
@@ -80,7 +84,7 @@ def test_shake_drop_multiplies_by_its_mean_after_training():
     np.testing.assert_allclose(ops.convert_to_numpy(value), 0.7, rtol=2**-23)
 
 
-def test_shake_drop_of_no_probability_is_refused():
+def test_shake_drop_of_an_invalid_probability_is_refused():
     with pytest.raises(
         ValueError, match=r"`survival` must be a number in.*=1\.5"
     ):
@@ -90,7 +94,7 @@ def test_shake_drop_of_no_probability_is_refused():
 @pytest.mark.parametrize(
     "layer", [networks.ShakeGate(seed=3), networks.ShakeDrop(0.4, seed=3)]
 )
-def test_layer_is_made_again_from_its_configuration(layer):
+def test_layer_is_restored_from_its_configuration(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     x = ops.ones((5, 2))

@@ -72,24 +72,24 @@ class Trainer:
         self.formula = recipe.formula
         self.chosen = model.spread(recipe.is_perturbed)
         self.is_matrix = model.spread(is_matrix)
-        self.memory = self.formula.start(self.chosen.size)
+        self.state = self.formula.start(self.chosen.size)
         self.rises = []
 
     def step(self, batch):
         """Do a step; return what Keras logs."""
-        memory, t = self.memory, self.model.iteration
+        state, t = self.state, self.model.iteration
         radius = self.recipe.radius(t)
-        climbs = radius > 0
-        if climbs:
-            square = self.mean_square(batch) if "mu" in memory else None
-            climbs, memory = self.formula.climbs(t, square, memory)
-        if climbs:
-            given, logs = self.sharp(batch, radius, memory)
+        is_sharp = radius > 0
+        if is_sharp:
+            square = self.mean_square(batch) if "mu" in state else None
+            is_sharp, state = self.formula.decide(t, square, state)
+        if is_sharp:
+            given, logs = self.sharp(batch, radius, state)
         else:
-            given, logs = self.plain(batch, radius, memory)
+            given, logs = self.plain(batch, radius, state)
         self.rises.append((given["rise"], given["is_sharp"]))
         if np.isfinite(given["update"]).all():
-            self.memory = given["memory"]
+            self.state = given["state"]
         else:  # Loss scaling skips the step.
             given["correction"] = 0.0
         self.model.update(given["update"], given["correction"])
@@ -113,28 +113,36 @@ class Trainer:
         restore()
         return mean(parts, [g @ g for g in gradients])
 
-    def plain(self, batch, radius, memory):
+    def plain(self, batch, radius, state):
         """Return what one pass over the whole batch gives, and the logs."""
         passed = self.model.differentiate(batch)
         g = update = passed.g
         if radius > 0:
-            stay = self.formula.stay(np.where(self.chosen, g, 0.0), memory)
-            update = np.where(self.chosen, stay, g)
+            reused = self.formula.reuse(np.where(self.chosen, g, 0.0), state)
+            update = np.where(self.chosen, reused, g)
         elif self.has_length(g):
-            memory = self.formula.remember(g, memory)
-        return given(update, memory), self.model.log(passed, batch)
+            state = self.formula.remember(g, state)
+        return given(update, state), self.model.log(passed, batch)
 
-    def sharp(self, batch, radius, memory):
+    def sharp(self, batch, radius, state):
         """Return the mean over the parts of both passes, and the logs."""
         at = formulas.At(
-            self.model.weight, radius, self.chosen, self.is_matrix, memory, None
+            self.model.weight,
+            radius,
+            self.chosen,
+            self.is_matrix,
+            state,
+            velocity=None,
+            shapes=self.model.shapes,
         )
-        climb = self.climb_blindly if self.formula.is_blind else self.climb
+        passes = self.two_passes
+        if self.formula.is_one_pass:
+            passes = self.perturbed_pass_only
         parts = self.parts(batch)
-        results, logs = zip(*[climb(at, part) for part in parts])
+        results, logs = zip(*[passes(at, part) for part in parts])
         return mean(parts, results), logs[-1]
 
-    def climb(self, at, part):
+    def two_passes(self, at, part):
         """Return what both passes over a part give, and the logs."""
         model, before, seen = self.model, self.model.state(), []
         clean = model.differentiate(part.leading)
@@ -149,17 +157,17 @@ class Trainer:
             return seen[-1].g
 
         if self.has_length(clean.g):
-            climb = self.formula.climb(
+            found = self.formula.two_passes(
                 at._replace(g=clean.g, gradient=gradient)
             )
-            result = given(*climb[1:], seen[-1].loss - clean.loss)
+            result = given(*found[1:], seen[-1].loss - clean.loss)
         else:
-            result = given(gradient(at.weight), at.memory)
+            result = given(gradient(at.weight), at.state)
         if not np.isfinite(clean.g).all():
             result["update"] = np.full_like(clean.g, np.nan)
         return result, logs
 
-    def climb_blindly(self, at, part):
+    def perturbed_pass_only(self, at, part):
         """Return what the pass at w + e gives, and the logs."""
         model, seen = self.model, []
 
@@ -168,11 +176,11 @@ class Trainer:
                 seen.append(model.differentiate(part.rows))
             return seen[-1].g
 
-        climb = self.formula.climb(at._replace(gradient=gradient))
-        h = climb.update
-        result = given(h, at.memory)
+        found = self.formula.two_passes(at._replace(gradient=gradient))
+        h = found.update
+        result = given(h, at.state)
         if self.has_length(h):
-            result = given(*climb[1:], h @ climb.e)
+            result = given(*found[1:], h @ found.e)
         return result, model.log(seen[-1], part.rows)
 
     def has_length(self, vector):
@@ -180,12 +188,12 @@ class Trainer:
         return square > 0 and np.isfinite(square)
 
 
-def given(update, memory, correction=0.0, rise=np.nan):
+def given(update, state, correction=0.0, rise=np.nan):
     """Return what a part gives, to be averaged; without a rise if not sharp."""
     is_sharp = float(np.isfinite(rise))
     return {
         "update": update,
-        "memory": memory,
+        "state": state,
         "correction": correction,
         "rise": rise if is_sharp else 0.0,
         "is_sharp": is_sharp,
@@ -200,18 +208,18 @@ def is_matrix(variable):
 def momentum_sam(momentum):
     """Return `formulas.momentum_sam` with a velocity beside the optimizer's."""
 
-    def remember(g, memory):
-        return {"velocity": momentum * memory["velocity"] - g}
+    def remember(g, state):
+        return {"velocity": momentum * state["velocity"] - g}
 
-    def climb(at):
-        climb = formulas.momentum_sam().climb(
-            at._replace(velocity=at.memory["velocity"])
+    def two_passes(at):
+        found = formulas.momentum_sam().two_passes(
+            at._replace(velocity=at.state["velocity"])
         )
-        return climb._replace(memory=remember(climb.update, at.memory))
+        return found._replace(state=remember(found.update, at.state))
 
     return formulas.Method(
-        climb,
+        two_passes,
         lambda size: {"velocity": np.zeros(size)},
         remember=remember,
-        is_blind=True,
+        is_one_pass=True,
     )

@@ -115,6 +115,9 @@ SELECTIONS = {
     "kernels": is_kernel,
 }
 
+# That of the table takes the velocity of the optimizer.
+OWN_FORMULAS = {"momentum_sam": momentum_sam(MOMENTUM)}
+
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean_with_sample_weight")
 WEIGHTINGS = ("none", "sample_weight", "class_weight")
@@ -165,9 +168,8 @@ class Setting:
     def recipe(self):
         """The same by hand."""
         row, schedule = METHODS[self.method], SCHEDULES[self.schedule]
-        is_blind = row.formula.is_blind
         return Recipe(
-            momentum_sam(MOMENTUM) if is_blind else row.formula,
+            OWN_FORMULAS.get(self.method, row.formula),
             lambda t: schedule.at(row.rho, t),
             SELECTIONS[self.perturb],
             self.num_microbatches,

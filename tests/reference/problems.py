@@ -19,11 +19,13 @@ class Problem(NamedTuple):
         gradient: Returns its gradient by `weight`.
         is_matrix: Boolean vector: which elements of `weight` are those of
             matrices, as opposed to biases.
+        shapes: Of the arrays that `weight` consists of.
     """
 
     loss: Callable[..., float]
     gradient: Callable[..., np.ndarray]
     is_matrix: np.ndarray
+    shapes: list[tuple[int, ...]]
 
 
 def linear_regression(num_features):
@@ -39,7 +41,8 @@ def linear_regression(num_features):
         by_output = sample_weight * 2 * residual(weight, x, y) / len(x)
         return np.append(x.T @ by_output, by_output.sum())
 
-    return Problem(loss, gradient, np.arange(num_features + 1) < num_features)
+    is_matrix = np.arange(num_features + 1) < num_features
+    return Problem(loss, gradient, is_matrix, [(num_features, 1), (1,)])
 
 
 def logistic_regression(num_features):
@@ -57,7 +60,8 @@ def logistic_regression(num_features):
         by_logit = sample_weight * (probability - y) / len(x)
         return np.append(x.T @ by_logit, by_logit.sum())
 
-    return Problem(loss, gradient, np.arange(num_features + 1) < num_features)
+    is_matrix = np.arange(num_features + 1) < num_features
+    return Problem(loss, gradient, is_matrix, [(num_features, 1), (1,)])
 
 
 def tanh_network(num_features, num_hidden):
@@ -93,7 +97,8 @@ def tanh_network(num_features, num_hidden):
 
     kinds = [(True, num_first), (False, num_hidden), (True, num_hidden)]
     is_matrix = np.concatenate([np.full(n, kind) for kind, n in kinds])
-    return Problem(loss, gradient, np.append(is_matrix, False))
+    shapes = [(num_features, num_hidden), (num_hidden,), (num_hidden, 1), (1,)]
+    return Problem(loss, gradient, np.append(is_matrix, False), shapes)
 
 
 def with_penalty(problem, factor):

@@ -47,7 +47,7 @@ def perturbation(formula, g, weight, is_matrix):
     g, weight, is_matrix = map(np.array, (g, weight, is_matrix))
     chosen = np.ones(g.shape, bool)
     at = formulas.At(weight, 0.5, chosen, is_matrix, {}, None, g, lambda w: g)
-    return formula.climb(at).e
+    return formula.two_passes(at).e
 
 
 def test_sam_on_paper():

@@ -10,15 +10,15 @@ from tests.reference.methods import At
 
 
 class Step(NamedTuple):
-    """What one step leaves behind.
+    """The result of one step.
 
     Attributes:
         weight: Vector, after the step.
-        loss: What `fit` logs of this step: the loss of the examples that the
-            first pass saw, at the weights where it saw them.
+        loss: The loss that `fit` logs: that of the first pass, on its examples
+            and at its weights.
         num_seen: How many examples these are.
-        sharpness: How much higher that loss is at w + e, for a blind method
-            `h . e`; `None` without a second pass.
+        sharpness: How much higher that loss is at w + e, for a method of one
+            pass `h . e`; `None` without a second pass.
     """
 
     weight: np.ndarray
@@ -33,8 +33,7 @@ class Part(NamedTuple):
     Attributes:
         rows: Its examples.
         leading: Those from which the perturbation is computed.
-        share: What it counts for in the mean over the parts: its share of the
-            examples.
+        share: Its weight in the mean over the parts, the share of the examples.
     """
 
     rows: list[np.ndarray]
@@ -88,15 +87,15 @@ def train(
         learning_rate: Number or function of the number of the step.
         momentum: Number, as in `keras.optimizers.SGD`.
         num_microbatches: How many parts of a batch are perturbed on their own;
-            what they give and what they remember is averaged.
-        ascent_fraction: What leading part of these e is computed from.
+            their results and states are averaged.
+        ascent_fraction: The leading fraction of each, from which e is computed.
         chosen: Boolean vector, which weights are perturbed; `None` for all.
 
     Returns:
         List with a `Step` for each batch.
     """
     chosen = np.ones(weight.shape, bool) if chosen is None else chosen
-    memory = method.start(weight.size)
+    state = method.start(weight.size)
     velocity = np.zeros_like(weight)
     steps = []
     for t, batch in enumerate(batches):
@@ -104,22 +103,22 @@ def train(
             a(t) if callable(a) else a for a in (rho, learning_rate)
         )
         parts = split(batch, num_microbatches, ascent_fraction)
-        at = At(weight, radius, chosen, problem.is_matrix, memory, velocity)
+        at = At(weight, radius, chosen, problem.is_matrix, state, velocity)
         ats = [_at_part(at, problem, part) for part in parts]
         squares = [at.g[chosen] @ at.g[chosen] for at in ats]
-        climbs, memory = method.climbs(t, mean(parts, squares), memory)
-        if climbs and radius > 0:
-            climbs = [method.climb(a._replace(memory=memory)) for a in ats]
-            seen = _seen(problem, method, ats, parts, climbs)
-            update = mean(parts, [climb.update for climb in climbs])
-            correction = mean(parts, [climb.correction for climb in climbs])
-            memory = mean(parts, [climb.memory for climb in climbs])
+        is_sharp, state = method.decide(t, mean(parts, squares), state)
+        if is_sharp and radius > 0:
+            results = [method.two_passes(a._replace(state=state)) for a in ats]
+            seen = _seen(problem, method, ats, parts, results)
+            update = mean(parts, [result.update for result in results])
+            correction = mean(parts, [r.correction for r in results])
+            state = mean(parts, [result.state for result in results])
         else:
             g = problem.gradient(weight, *batch)
             update, correction = g, 0.0
             if radius > 0:
-                stay = method.stay(np.where(chosen, g, 0.0), memory)
-                update = np.where(chosen, stay, g)
+                reused = method.reuse(np.where(chosen, g, 0.0), state)
+                update = np.where(chosen, reused, g)
             seen = problem.loss(weight, *batch), len(batch[0]), None
         velocity = momentum * velocity - rate * update
         weight = weight + velocity - rate * correction
@@ -132,20 +131,23 @@ def _at_part(at, problem, part):
         return problem.gradient(weight, *part.rows)
 
     g = problem.gradient(at.weight, *part.leading)
-    return at._replace(g=g, gradient=gradient)
+    return at._replace(g=g, gradient=gradient, shapes=problem.shapes)
 
 
-def _seen(problem, method, ats, parts, climbs):
+def _seen(problem, method, ats, parts, results):
     """Return loss, number of examples and sharpness of a step."""
     losses, rises, sizes = [], [], []
-    for at, part, climb in zip(ats, parts, climbs):
-        examples = part.rows if method.is_blind else part.leading
-        clean = problem.loss(at.weight, *examples)
-        perturbed = problem.loss(at.weight + climb.e, *examples)
-        blind_rise = at.gradient(at.weight + climb.e) @ climb.e
-        rise = perturbed - clean
-        losses.append(perturbed if method.is_blind else clean)
-        rises.append(blind_rise if method.is_blind else rise)
+    for at, part, result in zip(ats, parts, results):
+        examples = part.rows if method.is_one_pass else part.leading
+        there = at.weight + result.e
+        loss = perturbed_loss = problem.loss(there, *examples)
+        if method.is_one_pass:
+            rise = at.gradient(there) @ result.e
+        else:
+            loss = problem.loss(at.weight, *examples)
+            rise = perturbed_loss - loss
+        losses.append(loss)
+        rises.append(rise)
         sizes.append(len(examples[0]))
     loss = np.average(losses, weights=sizes)
     return loss, sum(sizes), mean(parts, rises)

@@ -9,14 +9,14 @@ import math
 import numpy as np
 
 
-def climb(function, gradient, size, radius, norm, num_steps):
-    """Return the points that it visits, from 0 on, and how often it halves."""
-    checkpoints = [math.ceil(p * num_steps) for p in _shares()]
+def ascend(function, gradient, size, radius, norm, num_steps):
+    """Return the points from 0 on, and the number of halvings of the step."""
+    checkpoints = [math.ceil(p * num_steps) for p in _fractions()]
     step = 2 * radius
     points = [np.zeros(size)]
     x_last, x = (
         points[0],
-        _project(step * _ascent(gradient(points[0]), norm), radius, norm),
+        _project(step * _direction(gradient(points[0]), norm), radius, norm),
     )
     points.append(x)
     x_best = max(points, key=function)
@@ -24,7 +24,7 @@ def climb(function, gradient, size, radius, norm, num_steps):
     at_checkpoint = (step, function(x_best))
     num_halvings, last_checkpoint = 0, 0
     for k in range(1, num_steps):
-        z = _project(x + step * _ascent(gradient(x), norm), radius, norm)
+        z = _project(x + step * _direction(gradient(x), norm), radius, norm)
         x_new = _project(x + 0.75 * (z - x) + 0.25 * (x - x_last), radius, norm)
         points.append(x_new)
         values.append(function(x_new))
@@ -45,17 +45,17 @@ def climb(function, gradient, size, radius, norm, num_steps):
     return points, num_halvings
 
 
-def _shares():
-    shares = [0, 0.22]
-    while shares[-1] <= 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return shares[1:-1]
+def _fractions():
+    parts = [0, 0.22]
+    while parts[-1] <= 1:
+        parts.append(parts[-1] + max(parts[-1] - parts[-2] - 0.03, 0.06))
+    return parts[1:-1]
 
 
-def _ascent(slope, norm):
+def _direction(gradient, norm):
     if norm == "linf":
-        return np.sign(slope)
-    return slope / np.linalg.norm(slope)
+        return np.sign(gradient)
+    return gradient / np.linalg.norm(gradient)
 
 
 def _project(x, radius, norm):

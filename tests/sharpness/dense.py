@@ -1,4 +1,4 @@
-"""Whole Hessians: those the package gives, and those of NumPy functions."""
+"""Dense Hessians, from products of the package and of NumPy functions."""
 
 import itertools
 
@@ -21,12 +21,12 @@ def hessian(objective, gauss_newton=False):
 def by_differences(function, point, step=3e-4):
     """Return the Hessian of a NumPy function, by central differences.
 
-    In float64 its error is some 1e-7 times the fourth derivative, and 1e-9
+    In float64 its error is about 1e-7 times the fourth derivative, and 1e-9
     times the function for rounding.
     """
     size = len(point)
     units = step * np.eye(size)
-    found = np.zeros((size, size))
+    result = np.zeros((size, size))
     for i, j in itertools.combinations_with_replacement(range(size), 2):
         corners = [
             sign * function(point + a * units[i] + b * units[j])
@@ -37,8 +37,8 @@ def by_differences(function, point, step=3e-4):
                 (-1, -1, 1),
             )
         ]
-        found[i, j] = found[j, i] = sum(corners) / (4 * step**2)
-    return found
+        result[i, j] = result[j, i] = sum(corners) / (4 * step**2)
+    return result
 
 
 def model(*layers, loss, size):

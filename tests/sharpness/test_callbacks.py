@@ -10,8 +10,8 @@ from tests.sharpness import dense
 from tests.sharpness.test_landscape import network
 
 
-class Seen(keras.callbacks.Callback):
-    """Keeps the logs of each step, and the loss on all data after it."""
+class Recorder(keras.callbacks.Callback):
+    """Stores the logs of each step, and the loss on all data after it."""
 
     def __init__(self):
         super().__init__()
@@ -39,14 +39,14 @@ def by_loss(**arguments):
 
 
 def test_monitor_measures_after_every_so_many_steps():
-    monitor, seen = by_loss(every_steps=2), Seen()
-    history = fit(network(), monitor, seen, epochs=2)
+    monitor, recorder = by_loss(every_steps=2), Recorder()
+    history = fit(network(), monitor, recorder, epochs=2)
     measured = {
-        i: log["value"] for i, log in enumerate(seen.logs) if "value" in log
+        i: log["value"] for i, log in enumerate(recorder.logs) if "value" in log
     }
     assert sorted(measured) == [1, 3, 5]
     for i, value in measured.items():
-        assert value == pytest.approx(seen.losses[i], rel=1e-6)
+        assert value == pytest.approx(recorder.losses[i], rel=1e-6)
     # The last value of each epoch.
     assert history["value"] == [measured[1], measured[5]]
 
@@ -57,11 +57,13 @@ def test_epoch_without_a_measured_step_has_no_value():
 
 
 def test_monitor_starts_anew_with_every_fit():
-    monitor, seen = by_loss(every_steps=2), Seen()
-    fit(network(1), monitor, seen)
-    fit(network(2), monitor, seen)
-    assert ["value" in log for log in seen.logs] == [False, True, False] * 2
-    assert seen.logs[4]["value"] == pytest.approx(seen.losses[4], rel=1e-6)
+    monitor, recorder = by_loss(every_steps=2), Recorder()
+    fit(network(1), monitor, recorder)
+    fit(network(2), monitor, recorder)
+    assert ["value" in log for log in recorder.logs] == [False, True, False] * 2
+    assert recorder.logs[4]["value"] == pytest.approx(
+        recorder.losses[4], rel=1e-6
+    )
 
 
 def test_monitor_makes_one_objective_of_its_data_and_options():
@@ -115,7 +117,7 @@ def test_monitor_weighs_examples():
         ({"every_steps": 4}, [0, 4, 8, 9]),
     ],
 )
-def test_snapshots_are_taken_at_the_start_on_the_way_and_at_the_end(
+def test_snapshots_are_taken_at_the_start_during_training_and_at_the_end(
     arguments, steps
 ):
     recorder = callbacks.TrajectoryRecorder(**arguments)

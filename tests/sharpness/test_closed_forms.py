@@ -1,6 +1,6 @@
-"""Hessians that can be written down.
+"""Hessians that have a closed form.
 
-Products are in float32: a matrix is right to about 1e-6 of its largest entry.
+Products are in float32: a matrix is exact to about 1e-6 of its largest entry.
 """
 
 import keras
@@ -75,8 +75,8 @@ def test_two_linear_layers(gauss_newton):
     jacobian = np.hstack([np.kron(x, b[None]), x @ a])
     expected = 2 * jacobian.T @ jacobian / 20
     if not gauss_newton:
-        slope = 2 * x.T @ (x @ a @ b - y[:, 0]) / 20
-        mixed = np.kron(slope[:, None], np.eye(2))
+        gradient = 2 * x.T @ (x @ a @ b - y[:, 0]) / 20
+        mixed = np.kron(gradient[:, None], np.eye(2))
         expected[:6, 6:] += mixed
         expected[6:, :6] += mixed.T
     found = dense.hessian(dense.objective(model, x, y), gauss_newton)
@@ -99,18 +99,18 @@ def test_softmax_regression_with_and_without_logits():
     scores = np.exp(x @ dense.weights_of(logits).reshape(3, 3))
     p = scores / scores.sum(axis=1, keepdims=True)
     expected = np.zeros((9, 9))
-    for row, share in zip(x, p):
-        bend = np.diag(share) - np.outer(share, share)
-        expected += np.kron(np.outer(row, row), bend) / 20
+    for example, q in zip(x, p):
+        by_logits = np.diag(q) - np.outer(q, q)
+        expected += np.kron(np.outer(example, example), by_logits) / 20
     for model in (logits, probabilities):
         assert close(dense.hessian(dense.objective(model, x, y)), expected)
     assert close(dense.hessian(dense.objective(logits, x, y), True), expected)
     # With probabilities as outputs it is the empirical Fisher matrix.
-    slopes = [
-        np.kron(row, share - np.eye(3)[label])
-        for row, share, label in zip(x, p, y)
+    gradients = [
+        np.kron(example, q - np.eye(3)[label])
+        for example, q, label in zip(x, p, y)
     ]
-    fisher = sum(np.outer(slope, slope) for slope in slopes) / 20
+    fisher = sum(np.outer(g, g) for g in gradients) / 20
     assert close(
         dense.hessian(dense.objective(probabilities, x, y), True), fisher
     )
@@ -160,8 +160,8 @@ def test_normalization_has_its_true_second_derivative(name):
     assert objective.value == pytest.approx(loss(start), rel=1e-6)
     expected = dense.by_differences(loss, start)
     found = dense.hessian(objective)
-    # Differences are right to some 1e-7 times the fourth derivative, which is
-    # some hundred times the second one here.
+    # Differences are exact to about 1e-7 times the fourth derivative, which is
+    # about a hundred times the second one here.
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
     assert np.trace(found) == pytest.approx(np.trace(expected), rel=1e-4)
 
@@ -191,24 +191,24 @@ def test_gauss_newton_matrix_in_training_mode():
     assert close(dense.hessian(objective, True), expected)
 
 
-def with_slope(function, slope):
-    """Return a function that has a gradient of its own making."""
+def with_derivative(function, derivative):
+    """Return a function with a custom gradient."""
 
     @keras.ops.custom_gradient
     def result(x):
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            return upstream * slope(x)
+            return upstream * derivative(x)
 
         return function(x), gradient
 
     return result
 
 
-def test_gradient_of_a_layers_own_making_is_differentiated_once_more():
-    """JAX has no forward mode for the square inside the slope of the cube."""
-    square = with_slope(lambda x: x**2, lambda x: 2 * x)
-    cube = with_slope(lambda x: x**3, lambda x: 3 * square(x))
+def test_custom_gradient_of_a_layer_is_differentiated_once_more():
+    """JAX has no forward mode for the square in the derivative of the cube."""
+    square = with_derivative(lambda x: x**2, lambda x: 2 * x)
+    cube = with_derivative(lambda x: x**3, lambda x: 3 * square(x))
     x, y = dense.regression_data()
     layer = layers.Dense(1, use_bias=False, activation=cube)
     model = dense.model(layer, loss=lambda y, y_pred: y_pred, size=3)
@@ -276,6 +276,6 @@ def test_smooth_network_against_differences():
 
     expected = dense.by_differences(loss, dense.weights_of(model))
     found = dense.hessian(dense.objective(model, x, y))
-    # As for closed forms, and as little for the differences.
+    # The tolerance of closed forms; the differences are as exact.
     assert np.abs(found - expected).max() < 5e-6
     assert np.abs(expected).max() > 0.1

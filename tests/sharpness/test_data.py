@@ -1,4 +1,4 @@
-"""Measures and steps see the same data: whatever `fit` takes."""
+"""Measures and steps have the same data: all that `fit` takes."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from tests import frameworks
 NUM_EXAMPLES = 20
 BATCH_SIZE = 8
 
-# Sums of twenty float32 losses, in two orders.
+# Sums of twenty float32 losses in two different orders.
 CLOSE = 20 * 2**-24
 
 
@@ -25,7 +25,7 @@ def examples():
 
 
 class Batches(keras.utils.PyDataset):
-    """Yields other examples after each epoch that it is told of."""
+    """Yields other examples after each `on_epoch_end`."""
 
     def __init__(self, *arrays):
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_step_is_inspected_on_the_first_batch_that_fit_makes(kind):
 
 
 class Prepared(keras.Model):
-    """Makes numbers of strings, in `fit` and `evaluate` alone."""
+    """Converts strings to numbers, in `fit` and `evaluate` alone."""
 
     def __init__(self):
         super().__init__()
@@ -137,7 +137,7 @@ class Prepared(keras.Model):
         )
 
 
-def test_data_are_prepared_as_the_class_of_the_model_does():
+def test_data_are_prepared_by_the_class_of_the_model():
     texts = ["a", "bab", "abab", "bb"] * 3
     y = np.arange(12) % 3
     model = sharp(Prepared())
@@ -152,7 +152,7 @@ def test_data_are_prepared_as_the_class_of_the_model_does():
 
 
 class WithOption(keras.Model):
-    """Adds an input that may be left out."""
+    """Adds an optional input."""
 
     def __init__(self):
         super().__init__()
@@ -163,7 +163,7 @@ class WithOption(keras.Model):
         return self.dense(x if more is None else x + more)
 
 
-def test_inputs_that_are_left_out_are_no_data():
+def test_optional_inputs_may_be_none():
     x, y, _ = examples()
     data = {"x": x, "more": None}, y
     model = sharp(WithOption())

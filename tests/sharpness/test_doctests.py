@@ -1,4 +1,4 @@
-"""The examples in the docstrings of what measures sharpness."""
+"""The examples in the docstrings of `keras_sam.sharpness`."""
 
 import doctest
 import inspect
@@ -9,7 +9,7 @@ import pytest
 from keras_sam import sharpness
 from keras_sam.sharpness import progress
 
-# The classes of results are shown by the functions that return them.
+# The classes of results have no examples: the functions return them.
 PUBLIC = [
     value for value in vars(sharpness).values() if inspect.isfunction(value)
 ] + [sharpness.Curvature, sharpness.Objective, sharpness.Trajectory]
@@ -27,6 +27,7 @@ def run(docstring, name, names):
 
 @pytest.mark.parametrize("value", PUBLIC, ids=lambda value: value.__name__)
 def test_examples_give_what_they_show(value, monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", math.inf)  # A bar is output.
+    # A progress bar would be part of the output.
+    monkeypatch.setattr(progress, "PATIENCE", math.inf)
     names = run(sharpness.__doc__, "sharpness", {})
     run(value.__doc__, value.__name__, names)

@@ -1,4 +1,4 @@
-"""Filters, and the ends of lines."""
+"""Filters, and lines to another model."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def network(seed=1):
         (layers.Embedding(7, 3), (2, 5), [[0]]),
     ],
 )
-def test_filter_is_what_makes_one_output(layer, shape, axes):
+def test_filter_is_the_part_that_computes_one_output(layer, shape, axes):
     layer.build(shape)
     found = [filters.filter_axes(layer, v) for v in layer.trainable_variables]
     assert found == axes

@@ -1,4 +1,4 @@
-"""Data, selection, and what a measure leaves alone."""
+"""Objectives and results: data, selection, unchanged models, saved files."""
 
 import gc
 import json
@@ -48,7 +48,7 @@ def test_loss_may_be_given():
     ],
     ids=["name", "object", "function"],
 )
-def test_given_loss_is_what_compile_makes_of_it(loss):
+def test_given_loss_is_treated_as_compile_does(loss):
     """With sample weights, targets of rank 1, and a regularizer."""
     x, y = dense.regression_data()
     weights = np.random.default_rng(1).uniform(0.5, 2, 20)
@@ -145,7 +145,7 @@ def test_training_mode_uses_the_statistics_of_the_batch():
     assert values[0] != pytest.approx(values[1], rel=0.05)
 
 
-class WithTermOfTraining(keras.Sequential):
+class WithTermInTraining(keras.Sequential):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -154,7 +154,7 @@ class WithTermOfTraining(keras.Sequential):
 
 
 def test_loss_of_a_model_knows_the_mode():
-    model = WithTermOfTraining([keras.Input((3,)), layers.Dense(1)])
+    model = WithTermInTraining([keras.Input((3,)), layers.Dense(1)])
     model.compile("sgd", "mse")
     plain, training = (
         sharpness.Objective(model, *dense.regression_data(), training=mode)
@@ -197,7 +197,7 @@ def test_layer_that_always_draws_is_refused_by_name(kind):
     model = network(inner)
     with pytest.raises(ValueError, match="'noisy' draws random numbers"):
         sharpness.Objective(model, x, y)
-    # The search for the layer leaves nothing behind.
+    # The search for the layer does not change any layer.
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
@@ -225,7 +225,7 @@ class WithoutEnd(keras.utils.PyDataset):
 
 
 class Repeated:
-    """What `tf.data.Dataset.repeat` says of its length."""
+    """Has the cardinality of an infinite `tf.data.Dataset`."""
 
     def cardinality(self):
         return np.int64(-1)
@@ -250,7 +250,7 @@ def with_wrong_gradient(x):
 
 
 class WithWrongGradient(layers.Layer):
-    """Has a gradient that is not one of any function."""
+    """Has a gradient that is not the gradient of any function."""
 
     def call(self, inputs):
         return with_wrong_gradient(inputs)
@@ -313,7 +313,7 @@ def test_model_without_a_loss_is_refused():
         sharpness.Objective(model, *dense.label_data())
 
 
-def test_result_prints_plots_and_comes_back_from_json(tmp_path):
+def test_result_prints_plots_and_is_read_from_json(tmp_path):
     import matplotlib
 
     matplotlib.use("agg")
@@ -436,8 +436,8 @@ def test_saved_result_with_other_fields_is_refused(fields, tmp_path):
 
 
 def test_every_array_of_a_result_declares_its_shape():
-    for kind in sharpness.results._KINDS.values():
-        declared = typing.get_type_hints(kind, include_extras=True)
+    for cls in sharpness.results._CLASSES.values():
+        declared = typing.get_type_hints(cls, include_extras=True)
         for hint in map(str, declared.values()):
             assert ("ndarray" in hint) == ("Annotated" in hint)
 
@@ -467,7 +467,7 @@ def test_products_are_compiled_once():
         assert len(calls) == 2
 
 
-@pytest.mark.filterwarnings("ignore")  # Pytest keeps what it is not to ignore.
+@pytest.mark.filterwarnings("ignore")  # Pytest stores all other warnings.
 def test_products_leave_no_objects_behind():
     objective = dense.objective(network(), *dense.label_data())
     curvature = sharpness.Curvature(objective)

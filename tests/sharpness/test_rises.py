@@ -118,7 +118,7 @@ class Waves:
 def test_ascent_is_auto_pgd_point_by_point(norm, adaptive):
     waves = Waves()
     scale = np.abs(waves.weights) if adaptive else np.ones(6)
-    expected, num_halvings = auto_pgd.climb(
+    expected, num_halvings = auto_pgd.ascend(
         lambda u: waves.value(waves.weights + scale * u),
         lambda u: scale * waves.slope(waves.weights + scale * u),
         6,
@@ -170,7 +170,7 @@ def test_worst_case_is_never_below_zero():
     assert found.sharpness == 0
 
 
-def test_each_batch_is_climbed_by_itself_and_weighs_by_its_size():
+def test_each_batch_has_its_own_maximum_weighted_by_its_size():
     x, y = dense.label_data(num_examples=20, size=4)
     model = classifier()
     whole = sharpness.worst_case_sharpness(model, x, y, steps=3, batch_size=16)

@@ -1,4 +1,4 @@
-"""Lanczos, trace and density on matrices that are known."""
+"""Lanczos, trace and density of known matrices."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.sharpness import dense
 
 
 class Operator:
-    """A symmetric matrix, as its products, which are counted."""
+    """A symmetric matrix given by its products, which are counted."""
 
     def __init__(self, matrix):
         self.matrix = matrix
@@ -113,7 +113,7 @@ def test_deflation_lowers_the_error():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_trace_stops_at_the_error_that_was_asked_for(sign):
+def test_trace_stops_at_the_requested_error(sign):
     a, values = matrix()
     shifted = sign * (a + 10 * np.eye(60))
     found, error, count = trace.hutch_plus_plus(
@@ -151,13 +151,13 @@ def test_density_is_right_on_average_and_knows_its_error():
         errors.append(np.interp(points, grid, error))
     exact = gaussians(points, values, 2.0)
     seen = exact > 1e-3 * exact.max()
-    spread = np.std(found, axis=0, ddof=1)[seen]
-    # The mean of 400 draws: 4 deviations.
+    deviation = np.std(found, axis=0, ddof=1)[seen]
+    # The mean of 40 densities: 4 standard errors.
     gap = np.abs(np.mean(found, axis=0) - exact)[seen]
-    assert (gap < 4 * spread / np.sqrt(40)).all()
-    # A variance from 40 samples is right to a quarter.
+    assert (gap < 4 * deviation / np.sqrt(40)).all()
+    # A variance from 40 samples is exact to a quarter.
     claimed = np.sqrt(np.mean(np.square(errors), axis=0))[seen]
-    assert np.median(claimed / spread) == pytest.approx(1, abs=0.25)
+    assert np.median(claimed / deviation) == pytest.approx(1, abs=0.25)
 
 
 def test_density_integrates_to_one():
@@ -172,7 +172,7 @@ def test_density_integrates_to_one():
     assert np.trapezoid(found, grid) == pytest.approx(1, abs=1e-5)
 
 
-def test_density_of_equal_eigenvalues_is_one_bell_around_them():
+def test_density_of_equal_eigenvalues_is_one_gaussian():
     """The Krylov space of every probe ends after one step."""
     nodes, weights = density.quadrature(
         Operator(3 * np.eye(8)), 4, 2, np.random.default_rng(0)
@@ -185,7 +185,7 @@ def test_density_of_equal_eigenvalues_is_one_bell_around_them():
     assert error == pytest.approx(0)
 
 
-def test_negative_share_is_the_weight_of_what_is_below_one_width():
+def test_negative_share_is_the_weight_of_ritz_values_below_one_width():
     result = sharpness.SpectralDensity(
         grid=np.zeros(2),
         density=np.zeros(2),
@@ -234,7 +234,7 @@ def test_eigenvalue_that_has_not_converged_is_marked(measured):
     result = sharpness.hessian_eigenvalues(objective, k=2, max_products=3)
     assert not result.converged.all()
     assert "not converged" in str(result)
-    # Whatever has converged: an eigenvalue is as near as the residual says.
+    # Converged or not, an eigenvalue is within the residual.
     for value, residual in zip(result.eigenvalues, result.residuals):
         assert np.abs(values - value).min() <= residual + 1e-6
 
@@ -266,7 +266,7 @@ def test_trace_says_whether_its_error_is_small_enough(measured):
     assert found(10.0, max_probes=20).converged
 
 
-def test_gauss_newton_matrix_can_be_asked_for(measured):
+def test_gauss_newton_matrix_is_an_option(measured):
     objective, values = measured
     expected = np.linalg.eigvalsh(dense.hessian(objective, True))
     assert values.min() < -0.01
@@ -293,7 +293,7 @@ def test_density_of_a_model(measured):
     assert result.negative_share == pytest.approx(share, abs=0.2)
 
 
-def test_density_is_as_fine_and_as_smooth_as_asked_for(measured):
+def test_density_has_the_requested_grid_and_width(measured):
     result = sharpness.spectral_density(
         measured[0], steps=3, num_probes=2, width=0.5, num_points=7
     )

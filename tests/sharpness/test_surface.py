@@ -1,4 +1,4 @@
-"""Losses on lines and planes, against models that were moved there."""
+"""Losses on lines and planes, against models with those weights."""
 
 import keras
 import numpy as np
@@ -12,10 +12,10 @@ from tests.sharpness.test_landscape import network
 
 
 def losses_at(objective, points, other=None):
-    """Return what `evaluate` says of a copy of the model at flat points.
+    """Return the losses of `evaluate` of a copy of the model at flat points.
 
-    Moving statistics go towards those of another model by the shares that
-    come with the points.
+    Each point has a fraction, by which moving statistics are interpolated
+    towards those of another model.
     """
     x, y = dense.label_data()
     model = network()
@@ -31,13 +31,13 @@ def losses_at(objective, points, other=None):
         )
     }
     found = []
-    for point, share in points:
+    for point, fraction in points:
         for variable, value in zip(
             objective.variables, objective.arrays(point)
         ):
             own[id(variable)].assign(value)
         for v, a, b in zip(model.non_trainable_variables, statistics, ends):
-            v.assign(a + share * (b - a))
+            v.assign(a + fraction * (b - a))
         found.append(model.evaluate(x, y, verbose=0))
     return np.array(found)
 
@@ -57,7 +57,7 @@ def grid(result):
 LIMITS = ((0.0, 1.0), (-0.5, 0.25))
 
 
-def test_random_line_goes_along_its_direction_through_the_kernels():
+def test_random_line_is_along_its_direction_through_the_kernels():
     model = network()
     line = sharpness.loss_line(
         model, *dense.label_data(), limits=(-0.5, 1), num_points=4, seed=3
@@ -93,7 +93,7 @@ def test_random_plane_is_spanned_by_two_draws():
     assert plane.lengths == pytest.approx(lengths)
 
 
-def test_ranges_by_default_are_those_that_are_documented():
+def test_default_limits_are_those_in_the_docstring():
     first, second = network(1), network(2)
     model = dense.objective(first, *dense.label_data())
     ends = [0, -1]
@@ -108,7 +108,7 @@ def test_ranges_by_default_are_those_that_are_documented():
     assert plane.second[ends].tolist() == [-1, 1]
 
 
-def test_landscape_is_one_of_the_weights_that_are_asked_for():
+def test_landscape_is_a_function_of_the_selected_weights():
     x, y = dense.label_data()
     line = sharpness.loss_line(network(), x, y, variables="all", num_points=2)
     assert line.num_weights == 39
@@ -118,7 +118,7 @@ def test_landscape_is_one_of_the_weights_that_are_asked_for():
     assert plane.num_weights == 8
 
 
-def test_weights_that_are_not_asked_for_stay_on_the_way_to_a_model():
+def test_weights_that_are_not_selected_are_constant_on_a_line():
     x, y = dense.label_data()
     first, second = network(1), network(2)
     line = sharpness.loss_line(
@@ -167,7 +167,7 @@ def test_landscapes_print_their_extremes():
     assert "75.0% of the trajectory's variance" in str(plane)
 
 
-def test_plane_to_a_model_is_orthogonal_and_takes_its_statistics_along():
+def test_plane_to_a_model_is_orthogonal_and_interpolates_statistics():
     x, y = dense.label_data()
     first, second = network(1), network(2)
     second.fit(x, y, epochs=2, verbose=0)
@@ -175,16 +175,16 @@ def test_plane_to_a_model_is_orthogonal_and_takes_its_statistics_along():
         first, x, y, to=second, limits=LIMITS, num_points=3
     )
     objective = dense.objective(first, x, y)
-    way = dense.weights_of(second) - dense.weights_of(first)
+    line = dense.weights_of(second) - dense.weights_of(first)
     draw = filters.random_direction(objective, np.random.default_rng(0))
-    across = draw - (draw @ way) / (way @ way) * way
-    across *= np.linalg.norm(way) / np.linalg.norm(across)
+    across = draw - (draw @ line) / (line @ line) * line
+    across *= np.linalg.norm(line) / np.linalg.norm(across)
     points = [
-        (objective.weights + a * way + b * across, a) for a, b in grid(plane)
+        (objective.weights + a * line + b * across, a) for a, b in grid(plane)
     ]
     expected = losses_at(objective, points, second)
     assert plane.losses.ravel() == pytest.approx(expected, rel=1e-5)
-    assert plane.lengths == pytest.approx([np.linalg.norm(way)] * 2, rel=1e-5)
+    assert plane.lengths == pytest.approx([np.linalg.norm(line)] * 2, rel=1e-5)
 
 
 def test_plane_of_a_trajectory_is_that_of_its_snapshots():
@@ -193,21 +193,21 @@ def test_plane_of_a_trajectory_is_that_of_its_snapshots():
     model = network()
     weights = dense.weights_of(model)
     axes = np.linalg.qr(np.random.default_rng(0).normal(size=(39, 3)))[0].T
-    places = np.array([[3, 0.5], [2, -0.4], [1, 0.2], [0.0, 0.0]])
+    offsets = np.array([[3, 0.5], [2, -0.4], [1, 0.2], [0.0, 0.0]])
     noise = 0.01 * np.outer([1, -1, -1, 1], axes[2])
-    points = weights + places @ axes[:2] + noise
+    points = weights + offsets @ axes[:2] + noise
     trajectory = sharpness.Trajectory(np.arange(4), points)
     plane = sharpness.loss_surface(
         model, x, y, trajectory=trajectory, num_points=3
     )
 
     found, explained = trajectory.principal_axes()
-    spread = points - points.mean(axis=0)
-    variances = np.linalg.eigvalsh(spread.T @ spread)[::-1]
+    centered = points - points.mean(axis=0)
+    covariance = centered.T @ centered
+    variances = np.linalg.eigvalsh(covariance)[::-1]
     assert explained == pytest.approx(variances[:2] / variances.sum())
     assert plane.explained == pytest.approx(explained)
     assert found @ found.T == pytest.approx(np.eye(2), abs=1e-12)
-    covariance = spread.T @ spread
     assert covariance @ found[0] == pytest.approx(variances[0] * found[0])
     assert covariance @ found[1] == pytest.approx(variances[1] * found[1])
 

@@ -10,7 +10,7 @@ from keras import layers
 from tests.sharpness import dense
 
 PATIENCE = 60
-"""Seconds until a thread goes on alone, so that a fault is no deadlock."""
+"""Seconds until a waiting thread continues, so that a fault is no deadlock."""
 
 
 class Pause(layers.Layer):
@@ -25,7 +25,7 @@ class Pause(layers.Layer):
 
 
 def objective():
-    """Return one with a normalization and attention after a pause."""
+    """Return an objective with a normalization and attention after a pause."""
     pause = Pause()
     inputs = keras.Input((5, 4))
     x = layers.LayerNormalization()(layers.Dense(4)(pause(inputs)))

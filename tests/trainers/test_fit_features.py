@@ -29,6 +29,19 @@ def test_weighted_metrics_are_those_of_keras():
     )
 
 
+def test_compiled_anew_fit_takes_the_new_loss_and_optimizer():
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(1, kernel_initializer="zeros")(inputs)
+    model = keras_sam.SAMModel(inputs, outputs, **RHO)
+    x, y = np.ones((4, 2)), np.full((4, 1), 3.0)
+    found = []
+    for loss, rate in [("mse", 0.0), ("mae", 0.0), ("mae", 1.0)]:
+        model.compile(keras.optimizers.SGD(rate), loss)
+        logs = model.fit(x, y, verbose=0).history
+        found.append([*logs["loss"], float(np.sum(model.get_weights()[0]))])
+    assert found == [[9.0, 0.0], [3.0, 0.0], [3.0, 2.0]]
+
+
 class OwnLoss(keras.Model):
     """Penalizes its weights, and has a metric that `compute_loss` updates."""
 

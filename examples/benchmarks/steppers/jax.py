@@ -12,7 +12,7 @@ PEER = "optax"
 
 
 class Stepper:
-    """The state goes from step to step, as in `fit`."""
+    """Passes the state from step to step, as in `fit`."""
 
     def __init__(self, model, x, y):
         model.test_on_batch(x, y)  # Makes all variables.
@@ -52,7 +52,7 @@ class _Peer:
 
 
 def make_peer(network, x, y, arguments):
-    """Return what runs the steps: opaque mode, on the stateless network."""
+    """Return a stepper: opaque mode, on the stateless network."""
     import optax
 
     del arguments
@@ -95,5 +95,5 @@ def make_peer(network, x, y, arguments):
 
 
 def _values(*lists):
-    """Return copies of the values: a step frees what it is given."""
+    """Return copies of the values: a step frees its arguments."""
     return tuple([jnp.array(v.value) for v in variables] for variables in lists)

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-# Every new train function comes from the same line of Keras, which TensorFlow
-# takes for one function that is traced again and again.
+# Every new train function comes from the same line of Keras, and TensorFlow
+# warns about repeated traces of one function.
 tf.get_logger().setLevel("ERROR")
 
 MODES = {"graph": {"jit_compile": False}, "XLA": {"jit_compile": True}}
@@ -11,7 +11,7 @@ PEER = "tf_keras"
 
 
 class Stepper:
-    """As in `fit` on arrays, the size of a batch is unknown to the trace."""
+    """Runs steps on batches of unknown size, as `fit` on arrays does."""
 
     def __init__(self, model, x, y):
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(len(x))
@@ -25,12 +25,12 @@ class Stepper:
         self._model.train_function(self._iterator)
 
     def wait(self):
-        """Return when all steps are done, on a device that runs ahead too."""
+        """Return when all steps are done, also on an asynchronous device."""
         self._model.trainable_variables[-1].numpy()
 
 
 def make_peer(network, x, y, arguments):
-    """Return what runs the steps; its first pass is not in training mode."""
+    """Return a stepper; its first pass is not in training mode."""
     import tf_keras
 
     inputs, outputs, _ = network(tf_keras)

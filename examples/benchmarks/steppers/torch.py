@@ -8,7 +8,7 @@ PEER = "pytorch_optimizer"
 
 
 class Stepper:
-    """The batch is on the device before the steps begin."""
+    """Runs steps on a batch that is already on the device."""
 
     def __init__(self, model, x, y):
         self._batch = _on_device(x, y)
@@ -21,7 +21,7 @@ class Stepper:
         self._model.train_function([self._batch])
 
     def wait(self):
-        """Return when all steps are done, on a device that runs ahead too."""
+        """Return when all steps are done, also on an asynchronous device."""
         self._model.trainable_variables[-1].numpy()
 
 
@@ -55,7 +55,7 @@ class _Peer:
 
 
 def make_peer(network, x, y, arguments):
-    """Return what runs the steps, on the same layers of Keras."""
+    """Return a stepper, on the same layers of Keras."""
     import pytorch_optimizer
 
     del arguments

@@ -15,6 +15,8 @@ from keras_sam.backend.tensorflow.autodiff import take
 from keras_sam.backend.tensorflow.autodiff import unlisted_state
 from keras_sam.backend.tensorflow.building import build
 from keras_sam.backend.tensorflow.inputs import as_input
+from keras_sam.backend.tensorflow.inputs import with_equal_lengths
+from keras_sam.backend.tensorflow.random import draws_by_example
 from keras_sam.backend.tensorflow.vectors import dot
 from keras_sam.backend.tensorflow.vectors import scale_lazily
 from keras_sam.backend.tensorflow.vectors import scale_or_zero
@@ -27,6 +29,7 @@ __all__ = [
     "cond",
     "densify",
     "dot",
+    "draws_by_example",
     "filled_like",
     "mean_over_replicas",
     "num_replicas",
@@ -38,4 +41,5 @@ __all__ = [
     "sum_in_turn",
     "take",
     "unlisted_state",
+    "with_equal_lengths",
 ]

@@ -52,10 +52,12 @@ def _call(model: keras.Model, x: Any, y: Any, sample_weight: Any) -> None:
         in_graph = graph.as_default
     # Variables are initialized when the scope of Keras is left. Regularizers
     # are given what a scope says that they are.
-    with outside_of_traces(), keras.StatelessScope(), in_graph():
+    forward = keras.StatelessScope(collect_losses=True)
+    with outside_of_traces(), forward, in_graph():
         y_pred = keras_private.call_in_training_mode(model, x)
     with outside_of_traces(), in_graph():
         values = [(v, tf.convert_to_tensor(v.value)) for v in model.variables]
-        with keras.StatelessScope(values):
+        with keras.StatelessScope(values, collect_losses=True) as scope:
+            scope.losses.extend(forward.losses)
             keras_private.compute_loss(model, x, y, y_pred, sample_weight)
             model.compute_metrics(x, y, y_pred, sample_weight)

@@ -9,6 +9,7 @@ from keras_sam.backend.torch.autodiff import perturbed_weights
 from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
 from keras_sam.backend.torch.random import draw_purely
+from keras_sam.backend.torch.random import draws_by_example
 from keras_sam.backend.torch.random import generator_variables
 from keras_sam.backend.torch.random import kept_generators
 from keras_sam.backend.torch.random import unlisted_state
@@ -27,6 +28,7 @@ __all__ = [
     "densify",
     "dot",
     "draw_purely",
+    "draws_by_example",
     "filled_like",
     "generator_variables",
     "kept_generators",

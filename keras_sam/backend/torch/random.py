@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import torch
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.backend.torch.core import get_device
+from torch.overrides import TorchFunctionMode
 
 from keras_sam.backend import keras_private
 from keras_sam.types import Tensor
@@ -74,6 +76,30 @@ def kept_generators() -> contextlib.AbstractContextManager[Any]:
 def generator_variables() -> list[keras.Variable]:
     """Return the state of what random operations without a seed draw from."""
     return [keras_private.made_global_seed_variable(), *generator_states()]
+
+
+class _WholeBlocks(TorchFunctionMode):
+    """Draws normal numbers in whole blocks; a mode of the thread.
+
+    On a CPU they are made in blocks of 16, and a last one that is not whole is
+    made anew, of other uniform numbers.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not torch.normal or "size" not in kwargs:
+            return func(*args, **kwargs)
+        count = math.prod(kwargs["size"])
+        whole = {**kwargs, "size": (math.ceil(count / 16) * 16,)}
+        return func(*args, **whole)[:count].reshape(kwargs["size"])
+
+
+def draws_by_example() -> contextlib.AbstractContextManager[Any]:
+    """Return the context that `common.draws_by_example` describes."""
+    is_compiled = torch.compiler.is_compiling()
+    return contextlib.nullcontext() if is_compiled else _WholeBlocks()
 
 
 def draw_purely(function: Callable[[], Any]) -> Any:

@@ -1,14 +1,15 @@
 """The parts of a batch side by side, on groups of devices."""
 
+import contextlib
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import keras
 import numpy as np
 from jax import numpy as jnp
-from jax.sharding import Mesh
 from jax.sharding import PartitionSpec
 
 from keras_sam.engine.parts import PartFunction
@@ -19,7 +20,6 @@ from keras_sam.types import Tensor
 _psum: Any = jax.lax.psum
 _pmean: Any = jax.lax.pmean
 _GROUP = "keras_sam_group"
-_MEMBER = "keras_sam_member"
 
 
 def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
@@ -39,11 +39,11 @@ def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
     distribution = keras.distribution.distribution()
     if distribution is None or perturbation == "global":
         return None
-    mesh = distribution.device_mesh.backend_mesh
+    mesh = distribution.device_mesh
     axis = distribution.batch_dim_name
-    if axis not in mesh.shape:
+    if axis not in mesh.axis_names:
         return None
-    num_replicas = mesh.shape[axis]
+    num_replicas = mesh.shape[mesh.axis_names.index(axis)]
     size = 1 if perturbation == "replica" else int(perturbation)
     if num_replicas > 1 and num_replicas % size != 0:
         raise ValueError(
@@ -52,7 +52,7 @@ def groups_of(perturbation: str | int) -> Callable[[Any, Any], Any] | None:
         )
     if num_replicas <= size:
         return None
-    return functools.partial(DeviceGroups, mesh, axis, num_replicas // size)
+    return functools.partial(DeviceGroups, distribution, num_replicas // size)
 
 
 class DeviceGroups:
@@ -62,8 +62,7 @@ class DeviceGroups:
     batches are normalized over them. Only what comes out crosses groups.
 
     Args:
-        mesh: `jax.sharding.Mesh`.
-        axis: The name of the axis that the batch lies along.
+        distribution: That of the model, with an axis that the batch lies along.
         count: Integer, how many groups of neighbours the axis is divided into.
         parts: How the parts of a group's examples are averaged.
         variables: Those that the state is of.
@@ -71,19 +70,14 @@ class DeviceGroups:
 
     def __init__(
         self,
-        mesh: Mesh,
-        axis: str,
+        distribution: Any,
         count: int,
         parts: Any,
         variables: list[keras.Variable],
     ) -> None:
         self._parts = parts
         self._variables = variables
-        position = mesh.axis_names.index(axis)
-        shape, names = list(mesh.devices.shape), list(mesh.axis_names)
-        shape[position : position + 1] = [count, shape[position] // count]
-        names[position : position + 1] = [_GROUP, _MEMBER]
-        self._mesh = Mesh(np.reshape(mesh.devices, shape), names)
+        self._distribution = _WithinGroups(distribution, count)
 
     def mean(
         self,
@@ -99,7 +93,8 @@ class DeviceGroups:
             batch: Batch, state: list[Tensor], constants: Any
         ) -> PartResult:
             start = [*map(_with_own_seed, variables, state)]
-            result = self._parts.mean(function, batch, start, constants)
+            with self._distribution.scope():
+                result = self._parts.mean(function, batch, start, constants)
             merged = [*map(_merged, variables, state, start, result.state)]
             return PartResult(
                 jax.tree.map(_mean, result.mean),
@@ -111,12 +106,69 @@ class DeviceGroups:
         # outside is laid out on the mesh of the distribution.
         return jax.shard_map(
             on_group,
-            mesh=self._mesh,
+            mesh=self._distribution.device_mesh.concrete_mesh,
             in_specs=(_spec(_GROUP), _spec(), _spec()),
             out_specs=_spec(),
             axis_names={_GROUP},
             check_vma=False,
         )(batch, state, constants)
+
+
+class _GroupMesh(keras.distribution.DeviceMesh):
+    """A mesh that layouts inside of `shard_map` are on."""
+
+    @property
+    def concrete_mesh(self) -> Any:
+        """The mesh of devices."""
+        return super().backend_mesh
+
+    @property
+    def backend_mesh(self) -> Any:
+        """The mesh as it is in a group, which cannot reach the others."""
+        return jax.sharding.get_abstract_mesh()
+
+
+class _WithinGroups:
+    """A distribution as it is for one group of devices.
+
+    Layers ask the distribution in scope for the layout of their outputs, and
+    JAX takes none on another mesh than that of `shard_map`. So the mesh is the
+    same with one axis more, along which the groups lie; the axis of the batch
+    keeps its name, and is as long as a group.
+
+    Args:
+        distribution: That of the model.
+        count: Integer, how many groups there are.
+    """
+
+    def __init__(self, distribution: Any, count: int) -> None:
+        self._whole = distribution
+        mesh = distribution.device_mesh
+        shape, names = list(mesh.shape), list(mesh.axis_names)
+        position = names.index(distribution.batch_dim_name)
+        shape[position : position + 1] = [count, shape[position] // count]
+        names.insert(position, _GROUP)
+        self.device_mesh = _GroupMesh(shape, names, mesh.devices.flatten())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Let layers find this distribution in place of the whole one."""
+        around = keras.distribution.distribution()
+        keras.distribution.set_distribution(self)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(around)
+
+    def get_tensor_layout(self, path: str) -> Any:
+        """Return how a group lays out a tensor; `None` for no matter."""
+        layout = self._whole.get_tensor_layout(path)
+        if layout is None:
+            return None
+        return keras.distribution.TensorLayout(layout.axes, self.device_mesh)
 
 
 def _with_own_seed(variable: keras.Variable, value: Tensor) -> Tensor:

@@ -56,7 +56,29 @@ class Trainer(OwnFunctions, keras.Model):
         check_perturbed(self)
         self.sam.rho_at(self.optimizer)
         self.build_method_state()
-        return super().make_train_function(force)
+        if force or self.train_function is None:
+            super().make_train_function(force=True)
+            self.train_function = self._giving_back(self.train_function)
+        return self.train_function
+
+    def _giving_back(self, function: Callable[..., Any]) -> Any:
+        """Return the same function; if it raises, the model has its values.
+
+        `fit` takes them from the variables before each step, and a step that
+        cannot be traced would leave none.
+        """
+
+        def step(state: TrainState, iterator: Any) -> Any:
+            try:
+                return function(state, iterator)
+            except BaseException:
+                values = [value for values in state for value in values]
+                for variable, value in zip(self._state_variables(), values):
+                    if not value.is_deleted():
+                        variable.assign(value)
+                raise
+
+        return step
 
     def train_step(
         self, state: TrainState, data: Any
@@ -128,14 +150,18 @@ class Trainer(OwnFunctions, keras.Model):
             return {**logs, tracker.name: tracker.result()}, state
 
     def _scope(self, state: TrainState) -> keras.StatelessScope:
-        variables = [
+        values = [value for values in state for value in values]
+        pairs = zip(self._state_variables(), values, strict=True)
+        return keras.StatelessScope([*pairs])
+
+    def _state_variables(self) -> list[keras.Variable]:
+        """Return the variables that `TrainState` has the values of."""
+        return [
             *self.trainable_variables,
             *self.non_trainable_variables,
             *self.optimizer.variables,
             *self.metrics_variables,
         ]
-        values = [value for values in state for value in values]
-        return keras.StatelessScope([*zip(variables, values, strict=True)])
 
     def _corrected(self, weights: Vector, correction: Gradients) -> Vector:
         weights = list(weights)

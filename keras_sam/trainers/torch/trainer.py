@@ -1,5 +1,7 @@
 """The train step of eager PyTorch, which `torch.compile` takes too."""
 
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +9,7 @@ import keras
 import torch
 
 from keras_sam import backend
+from keras_sam.backend.keras_private import has_unseeded_draws
 from keras_sam.backend.torch.names import with_public_optimizers
 from keras_sam.backend.torch.raw_parameters import check_raw_parameters
 from keras_sam.engine import update
@@ -57,11 +60,24 @@ class Trainer(OwnFunctions, keras.Model):
 
     def _make_method_state(self) -> None:
         self._sam.is_weightless = is_weightless(self)
+        self._sam.draws_unseeded = has_unseeded_draws(self)
         if not self._sam.is_weightless:
             self.build_method_state()
 
-    @torch.no_grad()
     def _sharp_step(self, data: Any) -> dict[str, Tensor]:
+        """Return the logs of a sharp step.
+
+        PyTorch has one generator for all threads, which dropout without a seed
+        draws from, and both passes set it to the same state. So of two threads
+        with such dropout, one waits for the other's step.
+        """
+        is_alone = contextlib.nullcontext()
+        if self._sam.draws_unseeded:
+            is_alone = _DRAWING
+        with is_alone, torch.no_grad():
+            return self._both_passes(data)
+
+    def _both_passes(self, data: Any) -> dict[str, Tensor]:
         batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         step = Step(self, batch)
         state = [backend.read(variable) for variable in step.state_variables]
@@ -70,6 +86,10 @@ class Trainer(OwnFunctions, keras.Model):
         update.apply(self, result.gradients, result.correction)
         # A metric may return its variable, or the learning rate.
         return {**result.logs, **self.get_metrics_result()}
+
+
+_DRAWING: Any = threading.RLock()
+"""Held by the thread whose step may draw from PyTorch's own generators."""
 
 
 def _write(variables: list[keras.Variable], old: Vector, new: Vector) -> None:

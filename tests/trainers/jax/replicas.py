@@ -58,11 +58,15 @@ def main() -> None:
     alone_logs = fit(alone, *masked_data())
     results["masks"] = compare(masked, logs, alone, alone_logs)
     results["model_parallel"] = compare_model_parallel(devices)
+    results["layouts of outputs"] = compare_model_parallel(
+        devices, {"first/output": ("batch", "model"), "output": ("batch", None)}
+    )
     print(
         json.dumps({
             "results": results,
             "statistics": statistics(data_parallel),
             "refused": refusal(data_parallel),
+            "lengths": refusal_of_lengths(data_parallel),
             "dropout": dropout(data_parallel),
             "reductions": {
                 str(perturbation): reductions(data_parallel, perturbation)
@@ -143,12 +147,27 @@ def compare(model, logs, alone, logs_alone):
     }
 
 
-def compare_model_parallel(devices):
+class LaidOut(layers.Layer):
+    """Asks for a layout of its input, as a layer of a user's may."""
+
+    def call(self, inputs):
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return inputs
+        layout = keras.distribution.TensorLayout(
+            (distribution.batch_dim_name, None), distribution.device_mesh
+        )
+        return keras.distribution.distribute_tensor(inputs, layout)
+
+
+def compare_model_parallel(devices, layouts_of_outputs=()):
     """Compare weights on a mesh of two by two devices with those on one."""
     mesh = keras.distribution.DeviceMesh((2, 2), ("batch", "model"), devices)
     layout = keras.distribution.LayoutMap(mesh)
     layout["first/kernel"] = (None, "model")
     layout["second/kernel"] = ("model", None)
+    for path, axes in dict(layouts_of_outputs).items():
+        layout[path] = axes
     parallel = keras.distribution.ModelParallel(
         layout_map=layout, batch_dim_name="batch"
     )
@@ -169,6 +188,7 @@ def build_named(**arguments):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
     x = layers.Dense(16, activation="tanh", name="first")(inputs)
+    x = LaidOut()(x)
     outputs = layers.Dense(3, activation="softmax", name="second")(x)
     return compiled(keras_sam.SAMModel(inputs, outputs, **arguments))
 
@@ -227,6 +247,23 @@ def refusal(distribution):
             fit(build(perturbation=3))
     except ValueError as error:
         return str(error)
+    return ""
+
+
+def refusal_of_lengths(distribution):
+    x, y, _ = data()
+    with distribution.scope():
+        inputs = [keras.Input((8,)), keras.Input((8,))]
+        mean = keras.ops.mean(inputs[1], axis=0, keepdims=True)
+        outputs = layers.Dense(3, activation="softmax")(inputs[0] + mean)
+        model = compiled(keras_sam.SAMModel(inputs, outputs))
+        before = model.get_weights()
+        try:
+            model.fit((b for b in [([x[:8], x[:4]], y[:8])]), verbose=0)
+        except ValueError as error:
+            for a, b in zip(before, model.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+            return str(error)
     return ""
 
 

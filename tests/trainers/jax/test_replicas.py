@@ -7,7 +7,7 @@ import pytest
 from tests.running import printed_by
 from tests.trainers.jax import replicas
 
-CASES = [*replicas.CASES, "masks", "model_parallel"]
+CASES = [*replicas.CASES, "masks", "model_parallel", "layouts of outputs"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,10 @@ def test_groups_draw_masks_of_their_own(outcome):
     # With the same mask on all devices every mean would be 0 or 2.
     assert {0.5, 1.0, 1.5} <= set(many["slopes"])
     assert many["seed"] == one["seed"]
+
+
+def test_examples_that_groups_share_are_named(outcome):
+    assert "rows {x[0]: 8, x[1]: 4, y: 8}" in outcome["lengths"]
 
 
 def test_groups_must_divide_the_replicas(outcome):

@@ -81,8 +81,13 @@ def test_a_loop_of_ones_own_does_what_fit_does(method):
         logs, state = step(state, (X[rows], Y[rows]))
     assert logs["sharpness"] > 0
     model.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
-    # Seeds and the optimizer's included; `fit` resets the metrics alone.
-    training.assert_same(state[:3], state_of(model)[:3])
+    # Seeds and the optimizer's included; `fit` resets the metrics alone. XLA
+    # may fuse the two programs in other ways, which rounds differently.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8),
+        state[:3],
+        state_of(model)[:3],
+    )
 
 
 def test_a_loop_without_the_memory_of_the_method_is_refused():

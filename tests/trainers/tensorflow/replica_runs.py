@@ -41,8 +41,8 @@ def uneven(strategy):
     expected = []
     for batch in small_network.batches():
         shards = [[a[:3] for a in batch], [a[3:] for a in batch]]
-        ascents = [climbed(weight, shard) for shard in shards]
-        weight = weight - small_network.LEARNING_RATE * sum(ascents) / 2
+        gradients = [perturbed_gradient(weight, shard) for shard in shards]
+        weight = weight - small_network.LEARNING_RATE * sum(gradients) / 2
         expected.append(weight)
     return float(np.abs(np.subtract(weights, expected)).max())
 
@@ -59,12 +59,12 @@ def measured(strategy):
     return losses
 
 
-def climbed(weight, shard):
+def perturbed_gradient(weight, shard):
     """Return the gradient of a shard at w + e, in float64."""
     gradient = small_network.PROBLEM.gradient
-    ascent = gradient(weight, *shard)
-    ascent = RHO * ascent / np.linalg.norm(ascent)
-    return gradient(weight + ascent, *shard)
+    clean = gradient(weight, *shard)
+    e = RHO * clean / np.linalg.norm(clean)
+    return gradient(weight + e, *shard)
 
 
 def compiled(strategy):

@@ -27,7 +27,7 @@ GLOBAL = tuple(name for name in NAMES if not METHODS[name].is_conditional)
 """Methods that "global" is not refused with."""
 STATEFUL = tuple(name for name in NAMES if name in table.STATEFUL)
 
-# Cases of `main`, by what is special about them: arguments of `build` on two
+# Cases of `main`, by their special property: arguments of `build` on two
 # replicas, and what differs on one device.
 SPECIAL = {
     "several steps": ({"steps_per_execution": 2}, {"num_microbatches": 2}),
@@ -96,7 +96,7 @@ def settings(strategy):
 
 
 def variables(strategy, method):
-    """Return how replicas keep what a `SAMModel` remembers, and counts.
+    """Return how replicas store the state of a `SAMModel`, and counts.
 
     And how they keep what Keras itself has of these kinds.
     """
@@ -106,7 +106,7 @@ def variables(strategy, method):
         statistics = model.layers[2].non_trainable_variables
         metric = keras.metrics.Mean().variables
     return {
-        "remembered": [kept(v) for v in model._sam.variables],
+        "method state": [kept(v) for v in model._sam.variables],
         "counted": [kept(v) for v in model._sam.tracker.variables],
         "statistics": kept(statistics[0]),
         "metric": kept(metric[0]),

@@ -100,3 +100,25 @@ def test_building_leaves_state_as_it_was(run_eagerly):
     assert 1.0 in [value for value in states[0] if value.shape == ()]
     for one, other in zip(*states, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class AddsItsLoss(keras_sam.SAMModel):
+    """Is compiled without a loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(1, kernel_initializer="ones")
+
+    def call(self, x):
+        outputs = self.head(x)
+        self.add_loss(ops.mean(ops.square(outputs)))
+        return outputs
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_builds_a_model_that_only_adds_losses(run_eagerly):
+    model = AddsItsLoss()
+    model.compile("sgd", run_eagerly=run_eagerly)
+    logs = model.fit(X, Y, verbose=0).history
+    np.testing.assert_allclose(logs["loss"], [np.mean(X.sum(1) ** 2)], 1e-6)
+    assert np.all(model.head.kernel.numpy() != 1)

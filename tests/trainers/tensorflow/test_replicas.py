@@ -68,7 +68,7 @@ def test_variables_are_synchronized_as_those_of_keras(outcome, method):
     Of `tf.VariableSynchronization`, it has classes for two.
     """
     found = outcome["variables"][method]
-    assert found["remembered"]
-    assert all(kept == found["statistics"] for kept in found["remembered"])
+    assert found["method state"]
+    assert all(kept == found["statistics"] for kept in found["method state"])
     assert all(kept == found["metric"] for kept in found["counted"])
     assert found["statistics"][2] and found["metric"][2]
