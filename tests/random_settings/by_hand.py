@@ -163,7 +163,8 @@ class Trainer:
             result = given(*found[1:], seen[-1].loss - clean.loss)
         else:
             result = given(gradient(at.weight), at.state)
-        if not np.isfinite(clean.g).all():
+        # Also where the method applies only one of both.
+        if not np.isfinite([clean.g, seen[-1].g]).all():
             result["update"] = np.full_like(clean.g, np.nan)
         return result, logs
 
@@ -180,7 +181,8 @@ class Trainer:
         h = found.update
         result = given(h, at.state)
         if self.has_length(h):
-            result = given(*found[1:], h @ found.e)
+            rise = h[self.chosen] @ found.e[self.chosen]
+            result = given(*found[1:], rise)
         return result, model.log(seen[-1], part.rows)
 
     def has_length(self, vector):

@@ -112,10 +112,25 @@ class Network:
 
     @property
     def has_trainable_norm(self):
-        kinds = set(self.branches)
-        if self.is_frozen:
-            kinds -= {self.branches[0]}
-        return any(BRANCHES[kind].has_norm for kind in kinds)
+        return any(BRANCHES[kind].has_norm for kind in self._trained)
+
+    @property
+    def has_sparse_gradients(self):
+        return not self._trained.isdisjoint({"embedding", "masked_lstm"})
+
+    @property
+    def is_loaded_as_saved(self):
+        """Whether Keras loads a frozen branch as frozen.
+
+        It makes the layers inside of a `MultiHeadAttention` trainable.
+        """
+        return not (self.is_frozen and self.branches[0] == "attention")
+
+    @property
+    def _trained(self):
+        """The kinds of branches that are."""
+        frozen = {self.branches[0]} if self.is_frozen else set()
+        return set(self.branches) - frozen
 
     def build(self, settings=None, is_adopted=False):
         """Return the model.
