@@ -51,6 +51,14 @@ class FlatModel:
     def weight(self):
         return flat(values(self.variables))
 
+    @property
+    def other_variables(self):
+        """What a pass may change."""
+        return [
+            *self.model.non_trainable_variables,
+            *self.model.metrics_variables,
+        ]
+
     def spread(self, is_so):
         """Return a boolean vector from a function of a variable."""
         return np.repeat(
@@ -66,14 +74,15 @@ class FlatModel:
 
     def state(self):
         """Return a function that restores what a pass changes."""
-        variables = [
-            *self.model.non_trainable_variables,
-            *self.model.metrics_variables,
-        ]
+        variables = self.other_variables
+        known = {id(variable) for variable in variables}
         stored, generators = values(variables), frameworks.generators()
 
         def restore():
             write(variables, stored)
+            # The first pass makes the metrics of losses.
+            new = [v for v in self.other_variables if id(v) not in known]
+            write(new, [np.zeros(v.shape, v.dtype) for v in new])
             frameworks.set_generators(generators)
 
         return restore

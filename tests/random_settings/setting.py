@@ -149,14 +149,13 @@ class Setting:
     def is_possible(self):
         if self.weighting == "class_weight" and self.network.num_outputs > 1:
             return False
-        if not self.network.is_loaded_as_saved:
+        if self.perturb == "norm_only" and not self.network.has_trainable_norm:
             return False
         if self.clipping != "none" and self.network.has_sparse_gradients:
             # By hand a gradient is dense.
-            return (
-                "clipping of sums in sparse gradients" not in frameworks.LACKS
-            )
-        return self.perturb != "norm_only" or self.network.has_trainable_norm
+            if "clipping of sums in sparse gradients" in frameworks.LACKS:
+                return False
+        return self.network.is_loaded_as_saved
 
     @property
     def arguments(self):
