@@ -10,6 +10,7 @@ Each module of this folder has these names:
 | `COMPILED` | `MODES` without the eager one, if there are others |
 | `LACKS` | what Keras itself does not do with the framework |
 | `SEED` | arguments of a dropout layer whose draws a file reproduces |
+| `MODULES` | where the framework has functions that one could patch |
 | `PARTS` | the ways in which parts of a batch are averaged |
 | `REMAT` | modes in which Keras has `keras.remat`, and its `RematScope` |
 | `side_by_side(count)` | what opens a scope of so many replicas, of three |
@@ -44,6 +45,7 @@ GRAPH = _current.GRAPH
 JIT = _current.JIT
 COMPILED = _current.COMPILED
 EXECUTIONS = _current.EXECUTIONS
+MODULES = _current.MODULES
 PARTS = _current.PARTS
 REMAT = _current.REMAT
 LACKS = _current.LACKS

@@ -16,6 +16,7 @@ LACKS = {
     "metrics of layers",  # Updates in `call` are lost.
 }
 PARTS = ("one after another", "side by side")
+MODULES = (jax, jax.lax, jax.nn, jax.numpy, jax.random)
 REMAT = {"scope": COMPILED}
 SEED: dict[str, int] = {}
 

@@ -9,8 +9,11 @@ JIT = {"jit_compile": True}
 MODES = {"graph": GRAPH, "eager": {"run_eagerly": True}, "jit": JIT}
 COMPILED = {"graph": GRAPH, "jit": JIT}
 EXECUTIONS = {**MODES, "steps": {"steps_per_execution": 3}}
-LACKS: set[str] = set()
+LACKS = {
+    "clipping of sums in sparse gradients",  # It clips what is to be summed.
+}
 PARTS = ("one after another", "side by side")
+MODULES = (tf, tf.math, tf.nn, tf.random)
 REMAT = {"function": MODES, "scope": {"eager": MODES["eager"]}}
 SEED: dict[str, int] = {}
 

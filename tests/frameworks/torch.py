@@ -14,8 +14,9 @@ JIT = GRAPH
 MODES = {"eager": {"run_eagerly": True}}
 COMPILED = MODES
 EXECUTIONS = {"usual": GRAPH, **MODES}
-LACKS: set[str] = set()
+LACKS = {"several steps in one execution"}
 PARTS = ("one after another",)
+MODULES = (torch, torch.nn.functional, torch.random)
 REMAT = {"function": MODES, "scope": MODES}
 SEED = {"seed": 1}
 

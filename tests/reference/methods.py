@@ -68,6 +68,8 @@ class Method(NamedTuple):
             counted from 0; `squared_norm` is the mean over the parts.
         reuse: `(g, state) -> update`, without a second pass; both of the
             perturbed weights alone.
+        remember: `(g, state) -> state`, at a step that has no second pass
+            because the radius is 0.
         is_one_pass: Whether there is no pass at w.
     """
 
@@ -75,6 +77,7 @@ class Method(NamedTuple):
     start: Callable[[int], dict[str, Any]] = lambda size: {}
     decide: Callable[..., Any] = lambda t, square, state: (True, state)
     reuse: Callable[..., np.ndarray] = lambda g, state: g
+    remember: Callable[..., dict[str, Any]] = lambda g, state: state
     is_one_pass: bool = False
 
 
@@ -154,29 +157,40 @@ def friendly_sam(sigma, decay):
     each later one subtracts the average from before it.
     """
 
+    def remember(g, state):
+        m = decay * state["m"] + (1 - decay) * g if state["has_m"] else g
+        return {"m": m, "has_m": 1.0}
+
     def two_passes(at):
         m = at.state["m"]
-        has_m = at.state["has_m"]
-        e = ascent(at, at.g - sigma * m if has_m else at.g)
-        m = decay * m + (1 - decay) * at.g if has_m else at.g
-        state = {"m": m, "has_m": 1.0}
-        return PartResult(e, at.gradient(at.weight + e), state)
+        e = ascent(at, at.g - sigma * m if at.state["has_m"] else at.g)
+        h = at.gradient(at.weight + e)
+        return PartResult(e, h, remember(at.g, at.state))
 
-    return Method(two_passes, lambda size: {"m": np.zeros(size), "has_m": 0.0})
+    return Method(
+        two_passes,
+        lambda size: {"m": np.zeros(size), "has_m": 0.0},
+        remember=remember,
+    )
 
 
 def vasso(theta):
     """Li and Giannakis, 2023; as in the authors' code, d starts with g."""
 
+    def remember(g, state):
+        d = (1 - theta) * state["d"] + theta * g if state["has_d"] else g
+        return {"d": d, "has_d": 1.0}
+
     def two_passes(at):
-        d = at.g
-        if at.state["has_d"]:
-            d = (1 - theta) * at.state["d"] + theta * at.g
-        e = ascent(at, d)
-        state = {"d": d, "has_d": 1.0}
+        state = remember(at.g, at.state)
+        e = ascent(at, state["d"])
         return PartResult(e, at.gradient(at.weight + e), state)
 
-    return Method(two_passes, lambda size: {"d": np.zeros(size), "has_d": 0.0})
+    return Method(
+        two_passes,
+        lambda size: {"d": np.zeros(size), "has_d": 0.0},
+        remember=remember,
+    )
 
 
 def stable_sam(normalized=True):
@@ -217,14 +231,21 @@ def le_sam(max_radius):
 def preconditioned_sam(beta, epsilon):
     """Singh et al., 2025, with the second moment of Kingma and Ba, 2015."""
 
+    def remember(g, state):
+        v = beta * state["v"] + (1 - beta) * g**2
+        return {"v": v, "t": state["t"] + 1}
+
     def two_passes(at):
-        t = at.state["t"] + 1
-        v = beta * at.state["v"] + (1 - beta) * at.g**2
-        e = ascent(at, at.g / (np.sqrt(v / (1 - beta**t)) + epsilon))
-        state = {"v": v, "t": t}
+        state = remember(at.g, at.state)
+        v = state["v"] / (1 - beta ** state["t"])
+        e = ascent(at, at.g / (np.sqrt(v) + epsilon))
         return PartResult(e, at.gradient(at.weight + e), state)
 
-    return Method(two_passes, lambda size: {"v": np.zeros(size), "t": 0})
+    return Method(
+        two_passes,
+        lambda size: {"v": np.zeros(size), "t": 0},
+        remember=remember,
+    )
 
 
 def random_ascent(normal, per_filter):
@@ -234,6 +255,9 @@ def random_ascent(normal, per_filter):
         normal: `(shapes, t) -> arrays`, the draws of step t, from 0.
         per_filter: Which of the two.
     """
+
+    def remember(g, state):
+        return {"t": state["t"] + 1}
 
     def two_passes(at):
         ends = np.cumsum([math.prod(shape) for shape in at.shapes])
@@ -251,9 +275,15 @@ def random_ascent(normal, per_filter):
             noise.append(z.ravel())
         z = np.concatenate(noise)
         e = at.rho * z if per_filter else ascent(at, z)
-        return PartResult(e, at.gradient(at.weight + e), {"t": t + 1})
+        h = at.gradient(at.weight + e)
+        return PartResult(e, h, remember(h, at.state))
 
-    return Method(two_passes, lambda size: {"t": 0}, is_one_pass=True)
+    return Method(
+        two_passes,
+        lambda size: {"t": 0},
+        remember=remember,
+        is_one_pass=True,
+    )
 
 
 def look_sam(period, alpha):
@@ -267,8 +297,7 @@ def look_sam(period, alpha):
         return PartResult(e, h, {"v": h_chosen - h_parallel})
 
     def reuse(g, state):
-        v = state["v"]
-        return g + alpha * norm(g) / norm(v) * v
+        return g + alpha * norm(g) * unit(state["v"])
 
     return Method(
         two_passes,
