@@ -1,5 +1,6 @@
 """Trainings drawn at random, against steps by hand."""
 
+import os
 import shutil
 
 import keras
@@ -22,6 +23,9 @@ from tests.random_settings.by_hand import by_hand
 from tests.random_settings.setting import settings_of
 
 EPOCHS = 2
+
+NUM_SETTINGS = int(os.environ.get("KERAS_SAM_TEST_SETTINGS", "15"))
+"""How many settings of each method the slow tests draw."""
 
 
 def built(setting, **arguments):
@@ -192,10 +196,11 @@ def test_a_training_is_that_by_hand(method, tmp_path_factory):
 @marks.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_more_trainings_are_those_by_hand(method, tmp_path_factory):
-    check_many(method, 20, 2, tmp_path_factory, run_eagerly=True)
+    check_many(method, NUM_SETTINGS, 2, tmp_path_factory, run_eagerly=True)
 
 
 @marks.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_compiled_training_is_that_by_hand(method, tmp_path_factory):
-    check_many(method, 3, 3, tmp_path_factory, **frameworks.GRAPH)
+    number = max(NUM_SETTINGS // 5, 1)
+    check_many(method, number, 3, tmp_path_factory, **frameworks.GRAPH)
