@@ -53,7 +53,7 @@ class PreconditionedSAM(SteepestAscent):
         return {
             "second_moment": [ops.zeros_like(weight) for weight in weights],
             # beta^t: what is still missing of the weights of the mean.
-            "missing": ops.ones((), "float32"),
+            "missing": ops.ones((), _wide()),
         }
 
     def direction(self, gradients: Vector, state: State) -> Vector:
@@ -78,3 +78,8 @@ class PreconditionedSAM(SteepestAscent):
             ],
             "missing": self.beta * state["missing"],
         }
+
+
+def _wide() -> str:
+    """Return float32, or what Keras is set to if that is wider."""
+    return str(keras.backend.result_type(keras.config.floatx(), "float32"))

@@ -7,6 +7,7 @@ import pytest
 import keras_sam
 from tests import frameworks
 from tests import small_network
+from tests.methods.table import ALONG_GRADIENTS
 from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM
 from tests.methods.table import ROWS
@@ -59,9 +60,15 @@ def is_kernel(variable):
     return variable.name == "kernel"
 
 
-@pytest.mark.parametrize("name", METHODS)
+# Under XLA, TensorFlow draws other numbers than the reference is given.
+@pytest.mark.parametrize("name", ALONG_GRADIENTS)
 def test_every_step_is_that_of_the_paper(name, mode):
     assert_same_training(name, mode)
+
+
+@pytest.mark.parametrize("name", sorted({*METHODS} - {*ALONG_GRADIENTS}))
+def test_every_step_with_random_numbers_is_that_of_the_paper(name):
+    assert_same_training(name, EAGER)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -15,9 +15,12 @@ IN_FILES = (
     "cars196",
     "food101",
 )
+# Those of the real data sets; the others have "train" and "test".
 _SPLITS = {
     "svhn_cropped": ("train", "test", "extra"),
     "imagenet2012": ("train", "validation"),
+    "oxford_flowers102": ("train", "test", "validation"),
+    "food101": ("train", "validation"),
 }
 
 
