@@ -23,6 +23,9 @@ collect_ignore = [
 
 if not all(map(importlib.util.find_spec, BACKENDS)):
     collect_ignore.append("agreement")
+# Keras' own tests of trainers import JAX.
+if importlib.util.find_spec("jax") is None:
+    collect_ignore.append("keras_suite")
 if keras.backend.backend() == "torch":
     collect_ignore.append("trainers/test_compiled.py")
 

@@ -50,6 +50,28 @@ EAGER_AND_GRAPH = [
 """Arguments of `compile`."""
 
 FAST_CASES = {
+    "backend/test_private_names.py": {
+        "test_a_keras_without_one_of_the_names_is_refused_in_a_sentence": 0,
+    },
+    "backend/tensorflow/test_custom_loop.py": {
+        "test_a_loop_may_be_compiled_and_return_more_than_the_loss": 0,
+    },
+    "backend/tensorflow/test_shadows.py": {
+        "test_a_model_may_be_compiled_with_xla_and_without_in_turn": 0,
+    },
+    "contract/test_overwritten.py": {
+        "test_scales_are_those_of_a_plain_step": 4,
+    },
+    "contract/test_remat.py": {"test_weights_are_trained_as_without": 3},
+    "engine/test_plain.py": {
+        "test_a_model_without_trainable_weights_takes_plain_steps": 2,
+    },
+    "random_settings/test_random_settings.py": {
+        "test_a_training_is_that_by_hand": 4,
+    },
+    "test_project.py": {
+        "test_import_works_without_the_requirements_of_examples_and_plots": 0,
+    },
     "backend/tensorflow/test_curvature.py": {
         "test_normalization_in_a_graph_of_its_own_has_its_second_derivative": 1,
     },
@@ -63,6 +85,8 @@ FAST_CASES = {
     "engine/test_steps.py": {"test_every_step_in_float64": 4},
     "experiments/test_experiments.py": {
         "test_a_killed_run_ends_as_one_that_was_not": 0,
+        "test_a_sample_has_both_right_and_wrong_labels": 0,
+        "test_fractions_of_right_and_wrong_labels_learned_are_recorded": 0,
         "test_bootstrap_trains_on_what_the_first_network_predicts": 0,
         "test_operations_are_those_of_all_passes": 1,
         "test_results_do_not_depend_on_the_number_of_workers": 0,

@@ -155,13 +155,8 @@ def test_reports_print_what_the_records_hold(script, capsys, tmp_path):
     seeds = ["--seeds", *map(str, range(15, 55))]
     figure_3 = printed_rows(script, capsys, tmp_path, "figure_3", *seeds)
     for line in (
-        ["SGD", "0.98", "37.2 (36.5 to 38.4)", "91.6 (88.0 to 93.8)"],
-        [
-            "LookSAM, rho 0.1",
-            "1.17",
-            "29.6 (27.8 to 30.7)",
-            "59.0 (47.3 to 77.6)",
-        ],
+        ["SGD", "0.98", "-", "91.6 (88.0 to 93.8)"],
+        ["LookSAM, rho 0.1", "1.17", "-", "59.0 (47.3 to 77.6)"],
     ):
         assert line in frontier
     for line in (

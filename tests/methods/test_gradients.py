@@ -159,7 +159,7 @@ def model_of(layer, name, mode, num_microbatches, scaled=False):
 
 @pytest.mark.parametrize(
     ("name", "mode", "num_microbatches"),
-    cases(),
+    cases(names=ALONG_GRADIENTS),
 )
 @pytest.mark.parametrize("scaled", [False, True])
 def test_weight_without_gradient_stays_and_changes_nothing(
