@@ -31,6 +31,7 @@ if keras.backend.backend() == "torch":
 
 # Tests with other libraries, and what they import.
 ECOSYSTEM = {
+    "guide": ("keras_tuner", "optuna"),
     "keras_hub": ("keras_hub",),
     "orbax": ("orbax", "jax"),
     "searches": ("keras_tuner", "optuna"),
