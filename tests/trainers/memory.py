@@ -4,6 +4,7 @@ Run by `test_memory.py` in a process of its own: the peak of another one would
 hide what is lost here.
 """
 
+import functools
 import gc
 import json
 import resource
@@ -21,18 +22,16 @@ UNITS = 128
 MODES = {"eager": {"run_eagerly": True}, "graph": frameworks.GRAPH}
 
 
-def model(mode):
-    inputs = keras.Input((UNITS,))
-    outputs = keras.layers.Dense(UNITS)(inputs)
-    return compiled(
-        keras_sam.SAMModel(inputs, outputs, method="friendly_sam"), mode
-    )
+MAKES = {
+    "sharp": functools.partial(keras_sam.SAMModel, method="friendly_sam"),
+    "plain": keras.Model,
+}
 
 
-def plain(mode):
+def model(make, mode):
     inputs = keras.Input((UNITS,))
     outputs = keras.layers.Dense(UNITS)(inputs)
-    return compiled(keras.Model(inputs, outputs), mode)
+    return compiled(make(inputs, outputs), mode)
 
 
 def compiled(model, mode):
@@ -51,44 +50,40 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def steps(mode):
+def steps(make, mode):
     """Yield before and after 2,000 of 3,000 steps."""
-    trained = model(mode)
+    trained = model(make, mode)
     fit(trained, 1000)
     yield
     fit(trained, 2000)
     yield
 
 
-def models(mode):
+def models(make, mode):
     """Yield before and after 100 of 200 models."""
     for _ in range(2):
         for _ in range(100):
-            fit(model(mode))
+            fit(model(make, mode))
         yield
 
 
-def recompilations(mode, make=model):
+def recompilations(make, mode):
     """Yield before and after 30 of 50 recompilations of a model."""
-    trained = make(mode)
+    trained = model(make, mode)
     for count in (20, 30):
         for _ in range(count):
             fit(compiled(trained, mode))
         yield
 
 
-def plain_recompilations(mode):
-    """Yield as `recompilations`, for a model of Keras."""
-    return recompilations(mode, plain)
-
-
-RUNS = (steps, models, recompilations, plain_recompilations)
+RUNS = (steps, models, recompilations)
 
 
 def main():
-    run = {f.__name__: f for f in RUNS}[sys.argv[1]]
+    what, kind, mode = sys.argv[1:]
+    run = {f.__name__: f for f in RUNS}[what]
     found = []
-    for _ in run(MODES[sys.argv[2]]):
+    for _ in run(MAKES[kind], MODES[mode]):
         gc.collect()
         found.append((peak(), len(gc.get_objects())))
     (peak_before, before), (peak_after, after) = found
