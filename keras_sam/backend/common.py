@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sam.backend import keras_private
 from keras_sam.types import Tensor
@@ -99,10 +100,10 @@ def normal_like(vector: Vector, seed: int, count: Tensor) -> Vector:
     second = keras.ops.cast(keras.ops.round(count), dtype)
     draws = []
     for i, tensor in enumerate(vector):
-        # Backends add the two words of a seed: distances between first words
-        # (an odd number of about 2^31 / 1.6) are far above any count.
-        first = (seed + (i + 1) * 0x4F1BBCDD) % 2**31
-        words = [keras.ops.cast(first, dtype), second]
+        # PyTorch adds the two words of a seed. First words without order are
+        # so far apart that no count leads from one to the other.
+        (first,) = np.random.SeedSequence((seed, i)).generate_state(1)
+        words = [keras.ops.cast(int(first) >> 1, dtype), second]
         draws.append(
             keras.random.normal(
                 tensor.shape,
