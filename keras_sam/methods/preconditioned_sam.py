@@ -1,6 +1,7 @@
 """Preconditioned Sharpness-Aware Minimization."""
 
 import dataclasses
+from typing import Any
 
 import keras
 from keras import ops
@@ -51,16 +52,21 @@ class PreconditionedSAM(SteepestAscent):
 
     def initial_state(self, weights: Vector) -> State:
         return {
-            "second_moment": [ops.zeros_like(weight) for weight in weights],
+            # Squares of the gradients of float16 weights leave its range.
+            "second_moment": [
+                ops.zeros(weight.shape, _wide(weight.dtype))
+                for weight in weights
+            ],
             # beta^t: what is still missing of the weights of the mean.
-            "missing": ops.ones((), _wide()),
+            "missing": ops.ones((), _wide(keras.config.floatx())),
         }
 
     def direction(self, gradients: Vector, state: State) -> Vector:
         state = self.next_state(gradients, None, state)
         present = 1 - state["missing"]
         return [
-            g / (ops.sqrt(v / ops.cast(present, v.dtype)) + self.epsilon)
+            ops.cast(g, v.dtype)
+            / (ops.sqrt(v / ops.cast(present, v.dtype)) + self.epsilon)
             for g, v in zip(gradients, state["second_moment"])
         ]
 
@@ -73,13 +79,15 @@ class PreconditionedSAM(SteepestAscent):
         del perturbed_gradients
         return {
             "second_moment": [
-                self.beta * v + (1 - self.beta) * ops.square(g)
+                self.beta * v
+                + (1 - self.beta) * ops.square(ops.cast(g, v.dtype))
                 for g, v in zip(gradients, state["second_moment"])
             ],
             "missing": self.beta * state["missing"],
         }
 
 
-def _wide() -> str:
-    """Return float32, or what Keras is set to if that is wider."""
-    return str(keras.backend.result_type(keras.config.floatx(), "float32"))
+def _wide(dtype: Any) -> str:
+    """Return float32, or a dtype that is wider."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    return str(keras.backend.result_type(dtype, "float32"))

@@ -1,5 +1,7 @@
 """Perturbing some of the weights, and which gradients that needs."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import keras_sam
 from keras_sam import methods
 from tests import small_network
 from tests.methods.table import METHODS
+from tests.methods.table import NAMES
 from tests.methods.table import WITH_CLEAN_PASS
 from tests.small_network import EAGER
 from tests.small_network import GRAPH
@@ -122,6 +125,25 @@ def test_gradients_of_other_weights_are_applied_too(name):
     small_network.fit(model)
     for a, b in zip(model.get_weights(), before):
         assert np.all(a != b)
+
+
+@pytest.mark.filterwarnings("ignore:The weights are float16")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_perturbs_weights_of_float16(name):
+    """By default, and where squares of gradients are below its range."""
+    model = small_network.compiled(
+        momentum=0.9,
+        method=ALWAYS_SHARP.get(name, name),
+        rho=0.25,
+        dense=functools.partial(layers.Dense, dtype="float16"),
+    )
+    x, y, _ = small_network.examples(5)
+    y = np.asarray(model(x), "float32") + 1e-3 * y
+    model.train_on_batch(x, y)  # Here MomentumSAM has no momentum yet.
+    report = keras_sam.verify(model, x, y)
+    assert 0 < report.perturbation_norm < 10
+    model.train_on_batch(x, y)
+    assert all(np.all(np.isfinite(w)) for w in model.get_weights())
 
 
 class Combining(methods.FriendlySAM):
