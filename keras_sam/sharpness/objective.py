@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_sam import backend
 from keras_sam.backend import curvature
-from keras_sam.engine.loss import PassScope
 from keras_sam.engine.loss import state_variables
+from keras_sam.engine.scopes import PassScope
 from keras_sam.sharpness import randomness
 from keras_sam.sharpness.data import batches
 from keras_sam.sharpness.selection import positions

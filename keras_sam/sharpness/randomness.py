@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_sam import backend
-from keras_sam.engine.loss import PassScope
+from keras_sam.engine.scopes import PassScope
 
 
 class WriterScope(PassScope):
