@@ -93,7 +93,7 @@ class AveragedWeights(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         model = self.model
         self._kept, self._mean, self._count = [], [], 0
-        self._step = int(model.optimizer.iterations)
+        self._step = int(ops.convert_to_numpy(model.optimizer.iterations))
         self._batches = []
         if self._x is not None:
             read = batches(
@@ -169,7 +169,7 @@ class AveragedWeights(keras.callbacks.Callback):
             *zip(model.trainable_variables, map(ops.copy, self._mean)),
             *self._statistics(model),
         ]
-        self._kept = [(v, ops.convert_to_numpy(v.value)) for v, _ in pairs]
+        self._kept = [(v, ops.convert_to_numpy(v)) for v, _ in pairs]
         for variable, value in pairs:
             variable.assign(value)
 

@@ -1,5 +1,7 @@
 """The mean of the weights: which, of what, and when the model has it."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -163,6 +165,13 @@ def test_weights_stay_if_training_ends_before_the_start():
 def test_normalization_without_data_is_refused_before_the_first_step():
     with pytest.raises(ValueError, match=r"`x` must be given .* x=None"):
         fit(network(normalize=True), AveragedWeights(1))
+
+
+def test_fewer_batches_than_asked_for_are_read_without_a_warning():
+    model = network(normalize=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*ran out of data")
+        fit(model, AveragedWeights(4, X, batch_size=8, num_batches=30))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,13 +43,15 @@ def batches(
             targets are given twice, or if a data set is known to be infinite.
     """
     batch_size = validation.integer("batch_size", batch_size)
-    data: dict[str, Any] = {"x": x, "steps": limit}
+    data: dict[str, Any] = {"x": x}
     leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
     if not leaves:
         _refuse_empty(x)
     if all(map(_is_array, leaves)):
         data |= {"y": y, "sample_weight": sample_weight}
-        data["batch_size"] = batch_size
+        (size, *_) = getattr(leaves[0], "shape", ()) or [0]
+        steps = _at_most(limit, math.ceil(size / batch_size))
+        data |= {"batch_size": batch_size, "steps": steps}
     elif y is not None or sample_weight is not None:
         raise ValueError(
             "`y` and `sample_weight` must be `None` if `x` yields batches of "
@@ -91,11 +94,21 @@ def _finite(x: Any, limit: int | None) -> dict[str, Any]:
         has_end = x.num_batches is not None
         indices = range(x.num_batches) if has_end else itertools.count()
         x = map(x.__getitem__, indices)
-    if not isinstance(x, Iterator):
-        return {}
-    # Keras warns at the end of a generator if `steps` is not given.
-    read = list(itertools.islice(x, limit))
-    return {"x": (batch for batch in read), "steps": len(read) or None}
+    if isinstance(x, Iterator):
+        # Keras warns at the end of a generator if `steps` is not given.
+        read = list(itertools.islice(x, limit))
+        return {"x": (batch for batch in read), "steps": len(read) or None}
+    if limit is not None and hasattr(x, "take"):
+        return {"x": x.take(limit)}
+    return {"steps": _at_most(limit, operator.length_hint(x))}
+
+
+def _at_most(limit: int | None, length: int) -> int | None:
+    """Return the number of batches to read, of a length that may be unknown.
+
+    Keras warns if there are fewer batches than steps.
+    """
+    return min(limit, length) if limit and length else limit
 
 
 def _is_endless(x: Any) -> bool:

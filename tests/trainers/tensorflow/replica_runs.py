@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_sam import sharpness
+from keras_sam.callbacks import AveragedWeights
 from tests import small_network
 from tests.trainers.tensorflow import replicas
 
@@ -27,6 +28,7 @@ def main():
         **resumed(strategy),
         "accumulation": accumulation(strategy),
         "measured": measured(strategy),
+        "averaged": averaged(strategy),
     }
     print(json.dumps(results))
 
@@ -45,6 +47,33 @@ def uneven(strategy):
         weight = weight - small_network.LEARNING_RATE * sum(gradients) / 2
         expected.append(weight)
     return float(np.abs(np.subtract(weights, expected)).max())
+
+
+def averaged(strategy):
+    """Return how far a mean of weights is from that on one device."""
+    x, y, _ = replicas.data()
+
+    def trained(num_microbatches=1):
+        model = replicas.build(
+            norm="whole batch", num_microbatches=num_microbatches
+        )
+        callback = AveragedWeights(4, x, batch_size=32)
+        model.fit(
+            *(x, y),
+            batch_size=32,
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callback],
+        )
+        return model
+
+    with strategy.scope():
+        model = trained()
+    return {
+        "weights": replicas.distance(model, trained(num_microbatches=2)),
+        "copies": replicas.copies(model.variables),
+    }
 
 
 def measured(strategy):

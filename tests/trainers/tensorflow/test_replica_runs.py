@@ -57,3 +57,9 @@ def test_a_loss_is_measured_in_and_out_of_the_scope_of_a_strategy(outcome):
     expected, outside, inside = outcome["measured"]
     assert outside == pytest.approx(expected, rel=2e-7)
     assert inside == pytest.approx(expected, rel=2e-7)
+
+
+def test_weights_are_averaged_as_on_one_device(outcome):
+    """With normalization, whose statistics are estimated from whole batches."""
+    assert outcome["averaged"]["weights"] < TOLERANCE
+    assert outcome["averaged"]["copies"] == 0.0
