@@ -132,6 +132,10 @@ VARIANTS = {
         formulas.gsam(0.3, eta=0.02),
         rho=0.5,
     ),
+    "adaptive_le_sam": Row(
+        methods.LESAM(max_radius=1.5, metric=methods.AdaptiveMetric(eta=0.02)),
+        formulas.le_sam(1.5, eta=0.02),
+    ),
     "unnormalized_stable_sam": Row(
         methods.StableSAM(normalized=False),
         formulas.stable_sam(normalized=False),

@@ -112,6 +112,27 @@ def test_model_keeps_the_method_when_saved(name, tmp_path):
             lambda: methods.AESAM(decay=1.0),
             "`decay` must be a number in .0, 1.*1.0",
         ),
+        (lambda: methods.LESAM(max_radius=0.0), "`max_radius` .*0.0"),
+        (
+            lambda: methods.LESAM(max_radius=INFINITY),
+            "`max_radius` must be a number in .0, inf.*inf",
+        ),
+        (lambda: methods.PreconditionedSAM(beta=1.0), "`beta` must .*1.0"),
+        (lambda: methods.PreconditionedSAM(epsilon=0), "`epsilon` must .*0"),
+        (
+            lambda: methods.RandomAscent(seed=-1),
+            "`seed` must be an integer.*-1",
+        ),
+        (
+            lambda: methods.RandomAscent(metric="adaptive"),
+            "`metric` must be .*per_filter.*metric='adaptive'",
+        ),
+        (lambda: methods.SAM(metric="l2"), "`metric` must be .*metric='l2'"),
+        (lambda: methods.SAM(metric=2), "`metric` must be .*metric=2"),
+        (
+            lambda: methods.AdaptiveMetric(eta=-0.1),
+            "`eta` .*Received: eta=-0.1",
+        ),
         (lambda: methods.AESAM(threshold=NAN), "`threshold` .*threshold=nan"),
         (lambda: methods.AESAM(threshold="1"), "`threshold` .*threshold='1'"),
         (lambda: methods.AESAM(threshold=None), "`threshold` .*threshold=None"),
@@ -134,6 +155,21 @@ def test_hyperparameters_are_keywords_and_do_not_change():
 def test_default_radius_is_that_of_the_method(name):
     model = keras_sam.SAMModel(method=METHODS[name].method)
     assert model.sam.rho == METHODS[name].default_rho
+
+
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        (methods.SAM(metric="adaptive"), 0.5),
+        (methods.GSAM(metric=methods.AdaptiveMetric(eta=1.0)), 0.5),
+        # A budget of loss, whatever a length is measured in.
+        (methods.LESAM(metric="adaptive"), 0.1),
+    ],
+)
+def test_default_radius_is_ten_times_as_large_in_the_adaptive_metric(
+    method, expected
+):
+    assert method.default_rho == expected
 
 
 class AllRoles(keras.layers.Layer):

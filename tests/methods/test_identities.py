@@ -64,6 +64,15 @@ def test_method_is_sam(method, num_microbatches):
     )
 
 
+@pytest.mark.parametrize("scale_all", [False, True])
+def test_sam_in_the_adaptive_metric_is_asam(scale_all):
+    metric = methods.AdaptiveMetric(eta=0.02, scale_all=scale_all)
+    small_network.assert_same(
+        trained(method=methods.SAM(metric=metric)),
+        trained(method=methods.ASAM(eta=0.02, scale_all=scale_all)),
+    )
+
+
 def test_weighted_sam_of_equal_weights_is_sam():
     assert_close(trained(method=COUPLED), trained(method="sam"))
 

@@ -216,13 +216,17 @@ def momentum_sam():
     return Method(two_passes, is_one_pass=True)
 
 
-def le_sam(max_radius):
-    """Wang et al., 2026."""
+def le_sam(max_radius, eta=None):
+    """Wang et al., 2026; with an eta, in the metric of ASAM."""
 
     def two_passes(at):
-        length = norm(np.where(at.chosen, at.g, 0.0))
-        radius = min(at.rho / length, max_radius)
-        e = ascent(at._replace(rho=radius), at.g)
+        # In a metric the slope along the steepest direction is ||T g||.
+        t = 1.0
+        if eta is not None:
+            t = np.where(at.is_matrix, np.abs(at.weight) + eta, 1.0)
+        slope = norm(np.where(at.chosen, t * at.g, 0.0))
+        radius = min(at.rho / slope, max_radius)
+        e = t * ascent(at._replace(rho=radius), t * at.g)
         return PartResult(e, at.gradient(at.weight + e), at.state)
 
     return Method(two_passes)
