@@ -60,6 +60,7 @@ RESULTS = [VERIFICATION, SUGGESTION, EIGENVALUES, LINE]
 @pytest.fixture(autouse=True)
 def _no_window():
     mpl.use("agg")
+    pyplot.close("all")  # What other tests have left.
     yield
     pyplot.close("all")
 

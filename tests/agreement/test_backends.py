@@ -72,7 +72,7 @@ def test_all_steps_are_those_of_tensorflow(method, backend, results):
 
 
 @pytest.mark.parametrize(
-    "backend, earlier", itertools.permutations(BACKENDS, 2)
+    "backend, earlier", list(itertools.permutations(BACKENDS, 2))
 )
 @pytest.mark.parametrize("method", ALONG_GRADIENTS)
 def test_training_resumes_from_a_file_of_another_backend(
