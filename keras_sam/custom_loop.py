@@ -174,6 +174,11 @@ def _checked_method(method: str | Method) -> Method:
             "`method` must have a second pass at every step; use `SAMModel` "
             f"for this one. Received: method={method!r}"
         )
+    if method.holds_outputs:
+        raise ValueError(
+            "`method` must not need the predictions, which `loss_fn` does not "
+            f"return; use `SAMModel` for this one. Received: method={method!r}"
+        )
     return method
 
 

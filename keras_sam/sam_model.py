@@ -101,6 +101,14 @@ class SAMModel(Trainer):
             leading examples, and so are both losses that `sharpness` compares;
             batch normalization, however, is over the examples of each pass.
             Defaults to 1.
+        ascent_loss: A loss for the perturbation alone, as `compile` takes it:
+            for example class-weighted or focal for long-tailed data, or the
+            loss of one of several outputs, with `None` for the others. The
+            gradient that the optimizer applies, the logged loss and
+            `sharpness` are those of the loss of `compile`. Not for methods
+            that also use the gradient of that loss at w: GSAM, WeightedSAM,
+            StableSAM, LookSAM and AESAM. Defaults to `None`: the loss of
+            `compile`.
         **kwargs: As for `keras.Model`.
 
     Raises:
@@ -146,6 +154,7 @@ class SAMModel(Trainer):
         perturbation: str | int = "replica",
         num_microbatches: int = 1,
         ascent_fraction: float = 1.0,
+        ascent_loss: Any = None,
         **kwargs: Any,
     ) -> None:
         settings = Settings(
@@ -155,6 +164,7 @@ class SAMModel(Trainer):
             perturbation=perturbation,
             num_microbatches=num_microbatches,
             ascent_fraction=ascent_fraction,
+            ascent_loss=ascent_loss,
         )
         # Keras would insert `Functional` between this class and `keras.Model`
         # for all instances, but only this one is functional.

@@ -25,6 +25,7 @@ class SettingsArguments(TypedDict, total=False):
     perturbation: str | int
     num_microbatches: int
     ascent_fraction: float
+    ascent_loss: Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Settings:
     perturbation: str | int = "replica"
     num_microbatches: int = 1
     ascent_fraction: float = 1.0
+    ascent_loss: Any = None
 
     def __post_init__(self) -> None:
         method = methods.get(self.method)
@@ -54,7 +56,16 @@ class Settings:
             ascent_fraction=validation.number(
                 "ascent_fraction", self.ascent_fraction, "(0, 1]"
             ),
+            ascent_loss=_check_ascent_loss(
+                _deserialized(self.ascent_loss), method
+            ),
         )
+        if method.holds_outputs and self.ascent_fraction < 1:
+            raise ValueError(
+                "`ascent_fraction` must be 1 for a method that needs the "
+                "predictions for all examples in its first pass. Received: "
+                f"ascent_fraction={self.ascent_fraction}, method={method!r}"
+            )
 
     def rho_at(self, optimizer: keras.Optimizer) -> Tensor:
         """Return the radius of the coming step: a float if it is constant."""
@@ -109,3 +120,30 @@ def _check_perturbation(perturbation: Any) -> str | int:
     return validation.integer(
         "perturbation", perturbation, alternative=', "replica" or "global"'
     )
+
+
+def _check_ascent_loss(ascent_loss: Any, method: methods.Method) -> Any:
+    """Check the loss for the perturbation.
+
+    Returns:
+        The same loss.
+
+    Raises:
+        ValueError: If Keras has no such loss, or the method cannot use one.
+    """
+    for loss in keras.tree.flatten(ascent_loss):
+        try:
+            keras.losses.get(loss)
+        except ValueError as error:
+            raise ValueError(
+                "`ascent_loss` must be what `compile` takes as `loss`. "
+                f"Received: ascent_loss={ascent_loss!r}"
+            ) from error
+    uses_one = not (method.combines or method.corrects or method.decides)
+    if ascent_loss is not None and not (uses_one and method.needs_gradients):
+        raise ValueError(
+            "`ascent_loss` must be `None` for a method that uses the gradient "
+            "of the training loss at w, or none. Received: "
+            f"ascent_loss={ascent_loss!r}, method={method!r}"
+        )
+    return ascent_loss

@@ -21,6 +21,9 @@ def lines(model: Any) -> list[str]:
         found.append(f" Micro-batches: {sam.num_microbatches}")
     if sam.ascent_fraction < 1:
         found.append(f" Ascent fraction: {sam.ascent_fraction:g}")
+    if sam.ascent_loss is not None:
+        config = keras.saving.serialize_keras_object(sam.ascent_loss)
+        found.append(f" Ascent loss: {_serialized(config)}")
     return found
 
 
@@ -40,14 +43,14 @@ def _described(rho: Any) -> str:
     """Return a number, or a schedule with its arguments."""
     if not isinstance(rho, LearningRateSchedule):
         return f"{rho:g}"
-    return _schedule(keras.saving.serialize_keras_object(rho))
+    return _serialized(keras.saving.serialize_keras_object(rho))
 
 
-def _schedule(value: Any) -> str:
+def _serialized(value: Any) -> str:
     if not isinstance(value, dict) or "class_name" not in value:
         return repr(value)
     arguments = value["config"].items()
     shown = ", ".join(
-        f"{k}={_schedule(v)}" for k, v in arguments if k != "name"
+        f"{k}={_serialized(v)}" for k, v in arguments if k != "name"
     )
     return f"{value['class_name']}({shown})"

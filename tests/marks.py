@@ -25,9 +25,13 @@ slow = pytest.mark.slow
 MODES = slow_but(["eager"], frameworks.MODES)
 """Names of all ways of running a step; the eager one is fast."""
 
-COMPILED = ("sam", "weighted_sam", "friendly_sam", "ae_sam", "momentum_sam")
+COMPILED = (
+    *("sam", "weighted_sam", "friendly_sam", "ae_sam", "momentum_sam"),
+    "functional_sam",
+)
 """Methods that stand for all where how a step runs is not up to the formula:
-one without anything, one that corrects, stores, decides, and has one pass."""
+one without anything, one that corrects, stores, decides, has one pass, and
+differentiates something else."""
 
 
 def with_modes(names):

@@ -88,6 +88,10 @@ def test_a_variable_that_the_loss_does_not_depend_on_has_no_gradient():
     [
         ({"method": "look_sam"}, "`method` must have a second pass at every"),
         ({"method": "ae_sam"}, "`method` must have a second pass at every"),
+        (
+            {"method": "functional_sam"},
+            "`method` must not need the predictions",
+        ),
         ({"method": "weighted_sam"}, "`method` must leave the update to"),
         ({"rho": -1.0}, "`rho` must be a number in"),
         ({"variables": []}, "`variables` must be a non-empty list"),

@@ -58,6 +58,19 @@ def compiled(**arguments):
         ({"ascent_fraction": 0.0}, r"`ascent_fraction` must be.*\(0, 1\].*0.0"),
         ({"ascent_fraction": 1.5}, "`ascent_fraction` must be.*=1.5"),
         ({"ascent_fraction": "half"}, "`ascent_fraction` must be.*'half'"),
+        (
+            {"ascent_fraction": 0.5, "method": "functional_sam"},
+            r"`ascent_fraction` must be 1.*=0\.5, method=FunctionalSAM",
+        ),
+        ({"ascent_loss": "huge"}, "`ascent_loss` must be.*'huge'"),
+        ({"ascent_loss": ["mse", "huge"]}, "`ascent_loss` must be.*'huge'"),
+        *(
+            (
+                {"ascent_loss": "mse", "method": method},
+                "`ascent_loss` must be `None`.*'mse', method=",
+            )
+            for method in ("gsam", "weighted_sam", "ae_sam", "momentum_sam")
+        ),
     ],
 )
 def test_arguments_outside_their_range_are_refused(arguments, message):

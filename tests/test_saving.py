@@ -30,6 +30,7 @@ EVERY_SETTING = {
     "perturbation": "global",
     "num_microbatches": 2,
     "ascent_fraction": 0.5,
+    "ascent_loss": "sparse_categorical_crossentropy",
 }
 
 

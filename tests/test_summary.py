@@ -38,6 +38,10 @@ def test_weights_that_are_left_out_and_parts_are_counted():
     assert found[-2:] == [" Micro-batches: 2", " Ascent fraction: 0.5"]
 
 
+def test_a_loss_for_the_ascent_is_shown():
+    assert lines(ascent_loss="mae")[-1] == " Ascent loss: 'mae'"
+
+
 def test_a_schedule_is_shown_with_its_arguments():
     schedules = keras_sam.schedules
     rho = schedules.LatePhase(100, schedules.Periodic(5, 0.1))

@@ -6,6 +6,8 @@ Private Keras names that this folder relies on, each covered by
 | name | why |
 | --- | --- |
 | `Model._compute_loss` | calls `compute_loss` with or without `training` |
+| `Model._aggregate_additional_loss` | sums what a model adds to its loss |
+| `CompileLoss` | a loss in the form that `compile` takes |
 | `Model._loss_tracker` | the running mean that `fit` logs as `loss` |
 | `Model._call_has_training_arg` | whether `call` takes `training` |
 | `Model._flatten_layers` | every layer, also inside composite layers |
@@ -76,6 +78,7 @@ from keras_sam.backend.keras_private import iterations
 from keras_sam.backend.keras_private import layout
 from keras_sam.backend.keras_private import learning_rate
 from keras_sam.backend.keras_private import logs_as_list
+from keras_sam.backend.keras_private import loss_in_place_of_compiled
 from keras_sam.backend.keras_private import loss_scale
 from keras_sam.backend.keras_private import made_global_seed_variable
 from keras_sam.backend.keras_private import optimizer_of
@@ -143,6 +146,7 @@ __all__ = [
     "layout",
     "learning_rate",
     "logs_as_list",
+    "loss_in_place_of_compiled",
     "loss_scale",
     "made_global_seed_variable",
     "mean_over_replicas",

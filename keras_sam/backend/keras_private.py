@@ -17,6 +17,7 @@ from keras.src.models.model import functional_init_arguments
 from keras.src.random.seed_generator import global_seed_generator
 from keras.src.saving import object_registration
 from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils import python_utils
 
 from keras_sam.types import Tensor
@@ -58,6 +59,44 @@ def compute_loss(
     return model._compute_loss(
         x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
     )
+
+
+def loss_in_place_of_compiled(
+    model: keras.Model, loss: Any, y: Any, y_pred: Any, sample_weight: Any
+) -> Tensor:
+    """Return what `compute_loss` would, had the model another loss.
+
+    Args:
+        model: The model, for what it adds to its loss.
+        loss: As for `compile`.
+        y: Targets.
+        y_pred: Predictions.
+        sample_weight: Weights, or `None`.
+    """
+    if not keras.tree.is_nested(loss):
+        loss = keras.tree.map_structure(lambda _: loss, y_pred)
+    names = getattr(model, "output_names", None)
+    values = [
+        CompileLoss(one, output_names=names)(y, y_pred, sample_weight)
+        for one in _one_at_a_time(loss)
+    ]
+    added = map(model._aggregate_additional_loss, model.losses)
+    return sum([*values, *added])
+
+
+def _one_at_a_time(loss: Any) -> list[Any]:
+    """Return the losses in a nest, each with `None` in the place of others.
+
+    For several at once Keras would make metrics, in the middle of a pass.
+    """
+    leaves = keras.tree.flatten(loss)
+    return [
+        keras.tree.pack_sequence_as(
+            loss, [leaf if i == k else None for i in range(len(leaves))]
+        )
+        for k, leaf in enumerate(leaves)
+        if leaf is not None
+    ]
 
 
 def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:

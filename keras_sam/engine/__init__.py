@@ -56,6 +56,7 @@ then left as it was.
 | `roles` | what a variable is for, and which ones are perturbed |
 | `examples` | some of the examples of a batch |
 | `scopes` | what variables read as during a pass, and what is written |
+| `objectives` | what a pass differentiates |
 | `loss` | a loss, its gradients and the state it leaves, in a scope |
 | `gradients` | what a method sees of gradients, and what it gives back |
 | `results` | what parts and steps give |

@@ -21,6 +21,8 @@ from keras import ops
 from keras_sam import backend
 from keras_sam.engine.examples import batch_size
 from keras_sam.engine.examples import leading_predictions
+from keras_sam.engine.objectives import Objective
+from keras_sam.engine.objectives import Objectives
 from keras_sam.engine.scopes import AfterUpdate
 from keras_sam.engine.scopes import PassScope
 from keras_sam.types import Batch
@@ -39,6 +41,8 @@ class Pass(NamedTuple):
         auxiliary: What else the function returned.
         state: Values of the state variables after the pass.
         unlisted: Other variables that were written, and their new values.
+        by_outputs: The gradients of the loss by the predictions, if they were
+            requested.
     """
 
     loss: Tensor
@@ -46,6 +50,7 @@ class Pass(NamedTuple):
     auxiliary: Any
     state: list[Tensor]
     unlisted: list[tuple[keras.Variable, Tensor]]
+    by_outputs: Gradients | None = None
 
 
 def run_pass(
@@ -119,6 +124,7 @@ class TrainingLoss:
             id(variable): backend.read(variable)
             for variable in backend.iterations(model.optimizer)
         }
+        self.objectives = Objectives(model)
 
     def run(
         self,
@@ -127,13 +133,30 @@ class TrainingLoss:
         state: list[Tensor],
         wanted: list[int],
         loss_scale: Tensor | None,
+        objective: Objective | None = None,
+        holds_outputs: bool = False,
     ) -> Pass:
         """Return a pass over a batch, its `auxiliary` the predictions.
 
-        See `run_pass`.
+        Args:
+            batch: `Batch`.
+            weights: See `run_pass`, as for the next three.
+            state: Values of `state_variables`.
+            wanted: Positions of weights.
+            loss_scale: Scalar or `None`.
+            objective: What is differentiated; `None` for the loss.
+            holds_outputs: Whether the pass has `by_outputs`.
         """
-        return run_pass(
-            lambda: self._evaluate(batch),
+
+        def evaluate() -> tuple[Tensor, Any]:
+            y_pred, by_outputs = self._predict(batch), None
+            if holds_outputs:
+                by_outputs = self.objectives.by_outputs(batch, y_pred)
+            loss = (objective or self.objectives.training)(batch, y_pred)
+            return loss, (y_pred, by_outputs)
+
+        found = run_pass(
+            evaluate,
             self.variables,
             weights,
             self.state_variables,
@@ -141,6 +164,8 @@ class TrainingLoss:
             wanted,
             loss_scale,
         )
+        y_pred, by_outputs = found.auxiliary
+        return found._replace(auxiliary=y_pred, by_outputs=by_outputs)
 
     def of_leading(
         self,
@@ -169,11 +194,8 @@ class TrainingLoss:
             if self._is_of_predictions():
                 first = leading_predictions(y_pred, batch, leading)
             if first is None:
-                return self._evaluate(leading)
-            x, y, sample_weight = leading
-            return backend.compute_loss(
-                self._model, x, y, first, sample_weight
-            ), None
+                first = self._predict(leading)
+            return self.objectives.training(leading, first), None
 
         return run_pass(
             evaluate,
@@ -220,16 +242,14 @@ class TrainingLoss:
         is_own = type(self._model).compute_loss is not _COMPUTE_LOSS
         return not (self._has_added or is_own)
 
-    def _evaluate(self, batch: Batch) -> tuple[Tensor, Any]:
-        x, y, sample_weight = batch
+    def _predict(self, batch: Batch) -> Any:
         draws: Any = contextlib.nullcontext()
         if self._model.sam.ascent_fraction < 1:
             draws = backend.draws_by_example()
         with draws:
-            y_pred = backend.call_in_training_mode(self._model, x)
+            y_pred = backend.call_in_training_mode(self._model, batch.x)
         self._has_added = bool(backend.get_stateless_scope().losses)
-        loss = backend.compute_loss(self._model, x, y, y_pred, sample_weight)
-        return loss, y_pred
+        return y_pred
 
 
 _COMPUTE_LOSS = keras.Model.compute_loss

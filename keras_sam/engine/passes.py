@@ -63,10 +63,14 @@ class Passes:
         self._call = call
 
     def clean_pass(
-        self, batch: Batch, state: list[Tensor], wanted: list[int]
+        self,
+        batch: Batch,
+        state: list[Tensor],
+        wanted: list[int],
+        **options: Any,
     ) -> Pass:
         """Return the pass at w; its auxiliary result is the logs."""
-        return self.logged_pass(self._weights, batch, state, wanted)
+        return self.logged_pass(self._weights, batch, state, wanted, **options)
 
     def logged_pass(
         self,
@@ -74,12 +78,13 @@ class Passes:
         batch: Batch,
         state: list[Tensor],
         wanted: list[int],
+        **options: Any,
     ) -> Pass:
         """Return a pass that updates metrics; auxiliary are the logs."""
 
         def run() -> Pass:
             logged = self.loss.run(
-                batch, weights, state, wanted, self.loss_scale
+                batch, weights, state, wanted, self.loss_scale, **options
             )
             logs, following = self.loss.update_metrics(logged, batch)
             return logged._replace(auxiliary=logs, state=following)
@@ -92,12 +97,17 @@ class Passes:
         batch: Batch,
         state: list[Tensor],
         leading: Batch | None,
+        by_outputs: Gradients | None,
     ) -> Pass:
         """Return the pass at w + e; its loss is that of what `clean` saw."""
+        options = {}
+        if by_outputs is not None:
+            options["objective"] = self.loss.objectives.linear(by_outputs)
 
         def run() -> Pass:
             perturbed = self.loss.run(
-                batch, weights, state, self.everything, self.loss_scale
+                *(batch, weights, state, self.everything, self.loss_scale),
+                **options,
             )
             loss = perturbed.loss
             if leading is not None:

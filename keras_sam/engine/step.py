@@ -131,6 +131,11 @@ class Step:
         keep_gradients: bool = False,
     ) -> TwoPasses:
         settings = self._model.sam
+        ascent: dict[str, Any] = {}
+        if settings.ascent_loss is not None:
+            ascent["objective"] = self._loss.objectives.ascent
+        if settings.method.holds_outputs:
+            ascent["holds_outputs"] = True
         return TwoPasses(
             self._loss,
             settings.method,
@@ -141,6 +146,7 @@ class Step:
             ascent_fraction=settings.ascent_fraction,
             is_global=settings.perturbation == "global",
             keep_gradients=keep_gradients,
+            ascent=ascent,
         )
 
     def _with_method_state(

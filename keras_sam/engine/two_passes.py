@@ -30,6 +30,8 @@ class TwoPasses(Passes):
         ascent_fraction: Number in (0, 1].
         is_global: Whether replicas share one perturbation.
         keep_gradients: Whether `Inspection` has the gradients at w and e.
+        ascent: Options of the pass that the perturbation is computed from;
+            see `TrainingLoss.run`.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class TwoPasses(Passes):
         ascent_fraction: float = 1.0,
         is_global: bool = False,
         keep_gradients: bool = False,
+        ascent: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(*passes)
+        self._ascent = ascent or {}
         self._ascent_fraction = ascent_fraction
         self._is_global = is_global
         self._keep_gradients = keep_gradients
@@ -74,7 +78,9 @@ class TwoPasses(Passes):
             return self._perturbed_pass_only(batch, state, method_state, rho)
         leading = leading_examples(batch, self._ascent_fraction)
         if clean is None:
-            clean = self.clean_pass(leading or batch, state, view.wanted)
+            clean = self.clean_pass(
+                leading or batch, state, view.wanted, **self._ascent
+            )
         g = self._shared(view.for_method(clean.gradients))
         has_length = view.has_length(g)
         is_finite_at_w = None
@@ -89,7 +95,9 @@ class TwoPasses(Passes):
             # An eager step has the second pass use the memory that this frees.
             e, clean = [], clean._replace(gradients=[])
             g = g if self._is_compared else []
-        perturbed = self.perturbed_pass(weights, batch, state, leading)
+        perturbed = self.perturbed_pass(
+            weights, batch, state, leading, clean.by_outputs
+        )
         view.check_replaced(reached, perturbed.gradients)
         h = self._shared_if_compared(perturbed.gradients)
 

@@ -8,6 +8,7 @@ from keras_sam.methods.ae_sam import AESAM
 from keras_sam.methods.asam import ASAM
 from keras_sam.methods.base import Method
 from keras_sam.methods.friendly_sam import FriendlySAM
+from keras_sam.methods.functional_sam import FunctionalSAM
 from keras_sam.methods.gsam import GSAM
 from keras_sam.methods.le_sam import LESAM
 from keras_sam.methods.look_sam import LookSAM
@@ -28,6 +29,7 @@ __all__ = [
     "SAM",
     "AdaptiveMetric",
     "FriendlySAM",
+    "FunctionalSAM",
     "LookSAM",
     "Method",
     "MomentumSAM",
@@ -53,6 +55,7 @@ _BY_NAME = {
     "le_sam": LESAM,
     "preconditioned_sam": PreconditionedSAM,
     "random_ascent": RandomAscent,
+    "functional_sam": FunctionalSAM,
 }
 
 

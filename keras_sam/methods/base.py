@@ -38,9 +38,9 @@ class Method(abc.ABC):
     `.keras` file, a method is registered with
     `keras.saving.register_keras_serializable`.
 
-    A method declares its properties in class attributes. `default_rho` and
-    `needs_gradients` are set by the class; the others follow from the
-    functions that it defines:
+    A method declares its properties in class attributes. `default_rho`,
+    `needs_gradients` and `holds_outputs` are set by the class; the others
+    follow from the functions that it defines:
 
     | attribute | true if the class defines | effect |
     | --- | --- | --- |
@@ -56,10 +56,14 @@ class Method(abc.ABC):
         needs_gradients: Class attribute. False if `perturb` does not use the
             gradients at w: the only pass is then the one at w + e, and
             `gradients` in `combine` and `next_state` are those of that pass.
+        holds_outputs: Class attribute. Whether h follows the gradient of the
+            loss by the predictions at w, so that only the network is
+            differentiated at w + e; see `FunctionalSAM`.
     """
 
     default_rho: ClassVar[float] = 0.05
     needs_gradients: ClassVar[bool] = True
+    holds_outputs: ClassVar[bool] = False
 
     combines: ClassVar[bool] = False
     corrects: ClassVar[bool] = False

@@ -20,6 +20,7 @@ from keras.src.models.functional import functional_like_constructor
 from keras.src.models.model import functional_init_arguments
 from keras.src.saving import object_registration
 from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils import python_utils
 
 from keras_sam import backend
@@ -174,6 +175,19 @@ def test_compile_loss_and_metrics_say_whether_they_are_built(model):
     model = keras.Sequential()
     model.compile("sgd")
     assert model._compile_loss is model._compile_metrics is None
+
+
+def test_a_model_sums_what_is_added_to_its_loss(model):
+    assert float(model._aggregate_additional_loss(np.ones(3))) == 3.0
+
+
+def test_a_loss_of_compile_may_be_several_and_weighs_examples():
+    loss = CompileLoss(["mse", None], output_names=["a", "b"])
+    y = [np.zeros((2, 1), "float32")] * 2
+    y_pred = [np.array([[1.0], [3.0]], "float32")] * 2
+    weights = [np.array([1.0, 0.0], "float32")] * 2
+    assert float(loss(y, y_pred, weights)) == 0.5
+    assert loss.metrics == []
 
 
 def test_iterations_of_an_optimizer_count_all_steps():

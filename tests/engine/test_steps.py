@@ -12,6 +12,7 @@ from tests.methods.table import METHODS
 from tests.methods.table import MOMENTUM
 from tests.methods.table import ROWS
 from tests.methods.table import VARIANTS
+from tests.methods.table import WITH_ASCENT_FRACTION
 from tests.reference import methods as formulas
 from tests.reference import problems
 from tests.small_network import EAGER
@@ -113,7 +114,7 @@ def test_every_compiled_step_with_microbatches(name, num_microbatches, mode):
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", WITH_ASCENT_FRACTION)
 def test_every_step_with_half_of_the_batch_for_the_ascent(name):
     assert_same_training(name, EAGER, ascent_fraction=0.5)
 

@@ -124,6 +124,7 @@ METHODS = {
         numbers=1,
         is_radius=False,
     ),
+    "functional_sam": Row(methods.FunctionalSAM(), formulas.functional_sam()),
 }
 
 VARIANTS = {
@@ -160,6 +161,11 @@ WITH_CLEAN_PASS = tuple(
 )
 """The methods that need the gradients at w."""
 
+WITH_ASCENT_FRACTION = tuple(
+    name for name, row in METHODS.items() if not row.method.holds_outputs
+)
+"""The methods whose first pass may be over fewer examples."""
+
 NAMES = tuple(name for name in METHODS if name != "coupled")
 """Values of the argument `method` of `SAMModel`."""
 
@@ -171,6 +177,6 @@ STATEFUL = tuple(
 IN_LOOPS = tuple(
     name
     for name, row in METHODS.items()
-    if not (row.is_conditional or row.corrects)
+    if not (row.is_conditional or row.corrects or row.method.holds_outputs)
 )
 """The methods of `sharpness_aware_gradients`."""

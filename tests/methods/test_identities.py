@@ -64,6 +64,20 @@ def test_method_is_sam(method, num_microbatches):
     )
 
 
+@pytest.mark.parametrize("mode", marks.MODES)
+def test_functional_sam_of_a_linear_model_is_plain(mode):
+    """Its Jacobian is the same everywhere."""
+    settings = {"kind": "linear_regression"}
+    model = small_network.compiled(
+        MODES[mode], method="functional_sam", rho=RHO, **settings
+    )
+    found = small_network.fit(model, epochs=2)
+    plain = small_network.compiled(MODES[mode], rho=0.0, **settings)
+    expected = small_network.fit(plain, epochs=2)
+    assert_close(found.weights, expected.weights)
+    assert found.logs[-1]["sharpness"] > 0.01
+
+
 @pytest.mark.parametrize("scale_all", [False, True])
 def test_sam_in_the_adaptive_metric_is_asam(scale_all):
     metric = methods.AdaptiveMetric(eta=0.02, scale_all=scale_all)

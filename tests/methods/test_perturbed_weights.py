@@ -138,7 +138,7 @@ def test_every_method_perturbs_weights_of_float16(name):
         dense=functools.partial(layers.Dense, dtype="float16"),
     )
     x, y, _ = small_network.examples(5)
-    y = np.asarray(model(x), "float32") + 1e-3 * y
+    y = ops.convert_to_numpy(model(x)).astype("float32") + 1e-3 * y
     model.train_on_batch(x, y)  # Here MomentumSAM has no momentum yet.
     report = keras_sam.verify(model, x, y)
     assert 0 < report.perturbation_norm < 10

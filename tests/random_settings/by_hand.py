@@ -32,6 +32,8 @@ class Recipe(NamedTuple):
         is_perturbed: Function of a variable.
         num_parts: How many parts a batch has.
         fraction: From which leading fraction of a part e is computed.
+        needs_all: Whether the method needs the gradients at w of weights that
+            are not perturbed.
     """
 
     formula: formulas.Method
@@ -39,6 +41,7 @@ class Recipe(NamedTuple):
     is_perturbed: Callable[[keras.Variable], bool]
     num_parts: int
     fraction: float
+    needs_all: bool
 
 
 def by_hand(model, recipe):
@@ -149,10 +152,15 @@ class Trainer:
         logs = model.log(clean, part.leading)
         after = model.state()
 
-        def gradient(weight):
+        def gradient(weight, held=None):
+            by_outputs = None
+            if held is not None:
+                by_outputs = model.by_outputs(part.rows, clean.y_pred)
             before()
             with model.at(weight):
-                seen.append(model.differentiate(part.rows, part.leading))
+                seen.append(
+                    model.differentiate(part.rows, part.leading, by_outputs)
+                )
             after()
             return seen[-1].g
 
@@ -163,8 +171,10 @@ class Trainer:
             result = given(*found[1:], seen[-1].loss - clean.loss)
         else:
             result = given(gradient(at.weight), at.state)
-        # Also where the method applies only one of both.
-        if not np.isfinite([clean.g, seen[-1].g]).all():
+        # Also where the method applies only one of both. What it does not need
+        # at w, biases that it does not perturb for example, may overflow there.
+        needed = clean.g if self.recipe.needs_all else clean.g[self.chosen]
+        if not (np.isfinite(needed).all() and np.isfinite(seen[-1].g).all()):
             result["update"] = np.full_like(clean.g, np.nan)
         return result, logs
 

@@ -98,15 +98,45 @@ class FlatModel:
     def gradient(self, batch):
         return self.differentiate(batch).g
 
-    def differentiate(self, batch, leading=None):
-        """Return a pass; it is the one over all if there are no leading."""
+    def by_outputs(self, batch, y_pred):
+        """Return the gradients of the loss by the predictions."""
+        x, y, sample_weight = batch
+        outputs = [
+            keras.Variable(ops.cast(z, "float32"))
+            for z in keras.tree.flatten(y_pred)
+        ]
+
+        def compute():
+            nest = keras.tree.pack_sequence_as(
+                y_pred, [ops.convert_to_tensor(z) for z in outputs]
+            )
+            loss = self.model.compute_loss(x, y, nest, sample_weight)
+            return loss, (loss, ())
+
+        return frameworks.gradients(compute, outputs)[0]
+
+    def differentiate(self, batch, leading=None, by_outputs=None):
+        """Return a pass.
+
+        Args:
+            batch: What it is over.
+            leading: What loss and predictions are of, if not of all.
+            by_outputs: Gradients by the predictions, in place of those of the
+                loss.
+        """
         model = self.model
 
         def compute():
             x, y, sample_weight = batch
             y_pred = model(x, training=True)
-            loss = model.compute_loss(x, y, y_pred, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
+            loss = objective = model.compute_loss(x, y, y_pred, sample_weight)
+            if by_outputs is not None:
+                products = [
+                    ops.sum(d * ops.cast(z, "float32"))
+                    for d, z in zip(by_outputs, keras.tree.flatten(y_pred))
+                ]
+                objective = sum(products) + sum(map(ops.sum, model.losses))
+            scaled = self.optimizer.scale_loss(objective)
             if leading is not None:
                 y_pred = rows(y_pred, 0, size_of(leading))
                 x, y, sample_weight = leading

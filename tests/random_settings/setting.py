@@ -149,6 +149,9 @@ class Setting:
     def is_possible(self):
         if self.weighting == "class_weight" and self.network.num_outputs > 1:
             return False
+        holds_outputs = METHODS[self.method].method.holds_outputs
+        if holds_outputs and self.ascent_fraction < 1:
+            return False
         if self.perturb == "norm_only" and not self.network.has_trainable_norm:
             return False
         if self.clipping != "none" and self.network.has_sparse_gradients:
@@ -180,6 +183,7 @@ class Setting:
             SELECTIONS[self.perturb],
             self.num_microbatches,
             self.ascent_fraction,
+            row.combines or row.is_conditional,
         )
 
     def make_optimizer(self):

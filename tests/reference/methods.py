@@ -43,7 +43,8 @@ class At(NamedTuple):
         velocity: The momentum of the optimizer, as in Keras' SGD:
             `velocity = momentum * velocity - learning_rate * update`.
         g: The gradient at w.
-        gradient: The gradient of the part as a function of the weights.
+        gradient: The gradient of the part as a function of the weights, and of
+            those that the gradients by the outputs are held at, if any.
         shapes: Of the arrays that the weights consist of.
     """
 
@@ -54,7 +55,7 @@ class At(NamedTuple):
     state: dict[str, Any]
     velocity: np.ndarray
     g: np.ndarray | None = None
-    gradient: Callable[[np.ndarray], np.ndarray] | None = None
+    gradient: Callable[..., np.ndarray] | None = None
     shapes: list[tuple[int, ...]] | None = None
 
 
@@ -228,6 +229,16 @@ def le_sam(max_radius, eta=None):
         radius = min(at.rho / slope, max_radius)
         e = t * ascent(at._replace(rho=radius), t * at.g)
         return PartResult(e, at.gradient(at.weight + e), at.state)
+
+    return Method(two_passes)
+
+
+def functional_sam():
+    """Singh et al., 2025, without the change of the gradient by the outputs."""
+
+    def two_passes(at):
+        e = ascent(at, at.g)
+        return PartResult(e, at.gradient(at.weight + e, at.weight), at.state)
 
     return Method(two_passes)
 

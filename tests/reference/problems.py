@@ -16,7 +16,9 @@ class Problem(NamedTuple):
     Attributes:
         loss: Returns the mean over the examples of `sample_weight` times the
             loss of an example, and whatever does not depend on examples.
-        gradient: Returns its gradient by `weight`.
+        gradient: Returns its gradient by `weight`. With weights as `held` it
+            is `J(weight)^T d`, with the Jacobian J of the outputs and the
+            gradient d by the outputs at `held`.
         is_matrix: Boolean vector: which elements of `weight` are those of
             matrices, as opposed to biases.
         shapes: Of the arrays that `weight` consists of.
@@ -37,8 +39,9 @@ def linear_regression(num_features):
     def loss(weight, x, y, sample_weight):
         return np.mean(sample_weight * residual(weight, x, y) ** 2)
 
-    def gradient(weight, x, y, sample_weight):
-        by_output = sample_weight * 2 * residual(weight, x, y) / len(x)
+    def gradient(weight, x, y, sample_weight, held=None):
+        held = weight if held is None else held
+        by_output = sample_weight * 2 * residual(held, x, y) / len(x)
         return np.append(x.T @ by_output, by_output.sum())
 
     is_matrix = np.arange(num_features + 1) < num_features
@@ -55,8 +58,9 @@ def logistic_regression(num_features):
         z = logit(weight, x)
         return np.mean(sample_weight * (np.logaddexp(0, z) - y * z))
 
-    def gradient(weight, x, y, sample_weight):
-        probability = 1 / (1 + np.exp(-logit(weight, x)))
+    def gradient(weight, x, y, sample_weight, held=None):
+        held = weight if held is None else held
+        probability = 1 / (1 + np.exp(-logit(held, x)))
         by_logit = sample_weight * (probability - y) / len(x)
         return np.append(x.T @ by_logit, by_logit.sum())
 
@@ -83,8 +87,9 @@ def tanh_network(num_features, num_hidden):
         _, output = forward(weight, x)
         return np.mean(sample_weight * (output - y) ** 2)
 
-    def gradient(weight, x, y, sample_weight):
-        hidden, output = forward(weight, x)
+    def gradient(weight, x, y, sample_weight, held=None):
+        hidden, _ = forward(weight, x)
+        _, output = forward(weight if held is None else held, x)
         by_output = sample_weight * 2 * (output - y) / len(x)
         _, _, k2, _ = split(weight)
         by_hidden = np.outer(by_output, k2) * (1 - hidden**2)
@@ -108,9 +113,9 @@ def with_penalty(problem, factor):
         penalty = factor * np.sum(weight[problem.is_matrix] ** 2)
         return problem.loss(weight, *batch) + penalty
 
-    def gradient(weight, *batch):
+    def gradient(weight, *batch, held=None):
         by_penalty = 2 * factor * np.where(problem.is_matrix, weight, 0)
-        return problem.gradient(weight, *batch) + by_penalty
+        return problem.gradient(weight, *batch, held=held) + by_penalty
 
     return problem._replace(loss=loss, gradient=gradient)
 

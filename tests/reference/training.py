@@ -127,8 +127,8 @@ def train(
 
 
 def _at_part(at, problem, part):
-    def gradient(weight):
-        return problem.gradient(weight, *part.rows)
+    def gradient(weight, held=None):
+        return problem.gradient(weight, *part.rows, held=held)
 
     g = problem.gradient(at.weight, *part.leading)
     return at._replace(g=g, gradient=gradient, shapes=problem.shapes)
