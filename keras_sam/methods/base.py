@@ -56,6 +56,16 @@ class Method(abc.ABC):
         needs_gradients: Class attribute. False if `perturb` does not use the
             gradients at w: the only pass is then the one at w + e, and
             `gradients` in `combine` and `next_state` are those of that pass.
+
+    Example:
+    >>> class Unnormalized(keras_sam.methods.Method):
+    ...     def perturb(self, gradients, weights, rho, state):
+    ...         return keras_sam.vectors.scale(rho, gradients)
+    >>> inputs = keras.Input((2,))
+    >>> outputs = keras.layers.Dense(1)(inputs)
+    >>> model = keras_sam.SAMModel(inputs, outputs, method=Unnormalized())
+    >>> model.sam.method, model.sam.rho
+    (Unnormalized(), 0.05)
     """
 
     default_rho: ClassVar[float] = 0.05
