@@ -7,6 +7,7 @@ inventory of its reference with the public names; see `docs/_ext`.
 import importlib
 import inspect
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -138,3 +139,10 @@ def test_links_to_files_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         if "://" not in link and "generated" not in link:
             assert ((DOCS / page).parent / link.split("#")[0]).exists(), link
+
+
+def test_results_are_on_pages_and_generated():
+    """Nothing is included that is not generated, or generated for no page."""
+    results = runpy.run_path(str(DOCS / "_ext" / "results.py"))["RESULTS"]
+    text = "".join(PAGES.values())
+    assert {*re.findall(r"{include} generated/(\S+)\.md", text)} == {*results}
