@@ -146,3 +146,15 @@ def test_results_are_on_pages_and_generated():
     results = runpy.run_path(str(DOCS / "_ext" / "results.py"))["RESULTS"]
     text = "".join(PAGES.values())
     assert {*re.findall(r"{include} generated/(\S+)\.md", text)} == {*results}
+
+
+def test_examples_are_shown_as_they_are():
+    converted = runpy.run_path(str(DOCS / "_ext" / "docstrings.py"))[
+        "converted"
+    ]
+    prose = ["Of `x` and |w|.", "", "Example:"]
+    example = ['>>> print("|e|", "`x`")', "|e| `x`"]
+    assert converted([*prose, *example, "", "Of |h|."]) == [
+        *("Of ``x`` and \\|w\\|.", "", "", "**Example**", ""),
+        *(*example, "", "Of \\|h\\|."),
+    ]
