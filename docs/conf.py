@@ -49,6 +49,13 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 nb_output_stderr = "remove"
 
+# For `-b linkcheck`. GitHub and arXiv answer many requests at once with an
+# error of too many.
+linkcheck_workers = 2
+linkcheck_retries = 3
+linkcheck_timeout = 30
+linkcheck_rate_limit_timeout = 60
+
 html_theme = "furo"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"

@@ -64,6 +64,19 @@ class AveragedWeights(keras.callbacks.Callback):
     )
     model.fit(x_train, y_train, batch_size=128, callbacks=[averaged])
     ```
+
+    One weight that is 0.5, 0.75 and 0.875 after each of three steps:
+
+    >>> layer = keras.layers.Dense(
+    ...     1, use_bias=False, kernel_initializer="zeros"
+    ... )
+    >>> model = keras.Sequential([keras.Input((1,)), layer])
+    >>> model.compile(keras.optimizers.SGD(0.25), "mse")
+    >>> averaged = keras_sam.callbacks.AveragedWeights(start=2)
+    >>> one = np.ones((1, 1))
+    >>> _ = model.fit(one, one, epochs=3, callbacks=[averaged], verbose=0)
+    >>> float(layer.kernel[0, 0])
+    0.8125
     """
 
     def __init__(

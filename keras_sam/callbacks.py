@@ -67,6 +67,13 @@ class SharpnessMonitor(keras.callbacks.Callback):
         **options: Those of `Objective`: `variables`, `training`, `loss`,
             `batch_size`.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> monitor = keras_sam.callbacks.SharpnessMonitor(x, y)
+    >>> history = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
+    >>> [round(value, 3) for value in history.history["top_eigenvalue"]]
+    [4.0, 4.0]
+
     Raises:
         ValueError: If an argument is invalid.
     """
@@ -138,6 +145,13 @@ class TrajectoryRecorder(keras.callbacks.Callback):
     Args:
         every_epochs: Take one at the end of every `every_epochs`-th epoch.
         every_steps: Take one after every `every_steps`-th step instead.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> recorder = keras_sam.callbacks.TrajectoryRecorder()
+    >>> _ = model.fit(x, y, epochs=2, callbacks=[recorder], verbose=0)
+    >>> recorder.trajectory.steps.tolist(), recorder.trajectory.points.shape
+    ([0, 1, 2], (3, 3))
 
     Raises:
         ValueError: If an argument is not an integer above 0.

@@ -22,7 +22,7 @@ from keras_sam.types import Vector
 
 
 class SharpnessAwareGradients(NamedTuple):
-    """The result of `sharpness_aware_gradients`.
+    """The result of `keras_sam.sharpness_aware_gradients`.
 
     Attributes:
         gradients: One for each variable, for an optimizer; `None` if the loss
@@ -79,14 +79,18 @@ def sharpness_aware_gradients(
             `fit`.
 
     Example:
-    ```python
-    with_gradients = keras_sam.sharpness_aware_gradients(
-        lambda: loss(y, model(x, training=True)),
-        model.trainable_variables,
-        rho=0.05,
-    )
-    optimizer.apply(with_gradients.gradients, model.trainable_variables)
-    ```
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> loss = keras.losses.MeanSquaredError()
+    >>> optimizer = keras.optimizers.SGD(0.1)
+    >>> x, y = np.ones((8, 4)), np.zeros((8, 1))
+    >>> result = keras_sam.sharpness_aware_gradients(
+    ...     lambda: loss(y, model(x, training=True)),
+    ...     model.trainable_variables,
+    ...     rho=0.05,
+    ... )
+    >>> optimizer.apply(result.gradients, model.trainable_variables)
+    >>> bool(result.rise > 0), bool(loss(y, model(x)) < result.loss)
+    (True, True)
     """
     method = _checked_method(method)
     rho = method.default_rho if rho is None else rho

@@ -35,6 +35,15 @@ def rho_ladder(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> model = keras_sam.SAMModel.from_model(model)
+    >>> model.compile("sgd", "mse")
+    >>> result = keras_sam.suggest_rho(model, x, y + 1)
+    >>> axis = keras_sam.plots.rho_ladder(result)
+    >>> axis.get_title()
+    'SAM, loss at w 1'
     """
     axis = _axis(axis)
     rises = [100 * rise for rise in result.rises]
@@ -70,6 +79,15 @@ def verification(result: Any, axis: Any = None) -> Any:
     Returns:
         The axis.
 
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> model = keras_sam.SAMModel.from_model(model)
+    >>> model.compile("sgd", "mse")
+    >>> result = keras_sam.verify(model, x, y + 1)
+    >>> axis = keras_sam.plots.verification(result)
+    >>> axis.get_title()
+    'rho 0.05: loss 1+0.0976'
+
     Raises:
         ImportError: If matplotlib is not installed.
     """
@@ -99,6 +117,13 @@ def hessian_eigenvalues(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_eigenvalues(model, x, y, k=2)
+    >>> axis = keras_sam.plots.hessian_eigenvalues(result)
+    >>> axis.get_title()
+    'Hessian, loss 0'
     """
     axis = _axis(axis)
     ranks = range(1, len(result.eigenvalues) + 1)
@@ -122,6 +147,13 @@ def hessian_trace(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.hessian_trace(model, x, y)
+    >>> axis = keras_sam.plots.hessian_trace(result)
+    >>> axis.get_ylabel()
+    'trace'
     """
     axis = _axis(axis)
     axis.errorbar(
@@ -142,6 +174,13 @@ def spectral_density(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.spectral_density(model, x, y)
+    >>> axis = keras_sam.plots.spectral_density(result)
+    >>> axis.get_xlabel(), axis.get_yscale()
+    ('eigenvalue', 'log')
     """
     axis = _axis(axis)
     density, error = result.density, result.standard_error
@@ -174,6 +213,16 @@ def worst_case_sharpness(results: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> results = [
+    ...     sharpness.worst_case_sharpness(model, x, y + 1, rho=rho)
+    ...     for rho in (0.25, 0.5)
+    ... ]
+    >>> axis = keras_sam.plots.worst_case_sharpness(results)
+    >>> [line.get_label() for line in axis.get_lines()]
+    ['highest found', 'one step of SAM']
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -198,6 +247,16 @@ def average_sharpness(results: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> results = [
+    ...     sharpness.average_sharpness(model, x, y, rho=rho)
+    ...     for rho in (0.25, 0.5)
+    ... ]
+    >>> axis = keras_sam.plots.average_sharpness(results)
+    >>> axis.get_ylabel()
+    'mean rise of the loss'
     """
     axis = _axis(axis)
     results = _sorted(results)
@@ -223,6 +282,13 @@ def loss_line(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.loss_line(model, x, y, num_points=11)
+    >>> axis = keras_sam.plots.loss_line(result)
+    >>> axis.get_xlabel()
+    'position, in units of 1.73'
     """
     axis = _axis(axis)
     axis.plot(result.positions, result.losses, color=BLUE)
@@ -243,6 +309,13 @@ def loss_surface(result: Any, axis: Any = None, levels: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> result = sharpness.loss_surface(model, x, y, num_points=5)
+    >>> axis = keras_sam.plots.loss_surface(result, levels=[0, 1, 2, 4])
+    >>> axis.get_xlabel()
+    'in units of 1.73'
     """
     axis = _axis(axis)
     drawn = axis.contourf(
@@ -271,6 +344,12 @@ def draw(result: Any, axis: Any = None) -> Any:
 
     Returns:
         The axis.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> axis = keras_sam.plots.draw(sharpness.hessian_trace(model, x, y))
+    >>> axis.get_ylabel()
+    'trace'
     """
     return result.plot(axis)
 

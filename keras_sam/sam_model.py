@@ -116,15 +116,16 @@ class SAMModel(Trainer):
         ValueError: If an argument is outside its range.
 
     Example:
-    ```python
-    inputs = keras.Input((784,))
-    outputs = keras.layers.Dense(10, activation="softmax")(inputs)
-    model = keras_sam.SAMModel(inputs, outputs, rho=0.1)
-    model.compile(
-        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    model.fit(x, y, epochs=10)
-    ```
+    >>> x, y = np.random.normal(size=(64, 20)), np.arange(64) % 10
+    >>> inputs = keras.Input((20,))
+    >>> outputs = keras.layers.Dense(10, activation="softmax")(inputs)
+    >>> model = keras_sam.SAMModel(inputs, outputs, rho=0.1)
+    >>> model.compile(
+    ...     "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"]
+    ... )
+    >>> history = model.fit(x, y, epochs=2, verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'loss', 'sharpness']
 
     Reference:
         [Foret et al., 2021](https://arxiv.org/abs/2010.01412), algorithm 1.

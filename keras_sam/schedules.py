@@ -96,16 +96,18 @@ class LatePhase(Schedule):
 
     With `WarmupStableDecay` for the learning rate and `start` at the first step
     of its decay, the stable phase has the cost of plain training, and SAM is
-    used in the decay, which determines the minimum:
-
-    ```python
-    rate = WarmupStableDecay(0.1, steps, warmup_steps=500, decay_steps=3000)
-    rho = LatePhase(rate.decay_start, 0.1)
-    ```
+    used in the decay, which determines the minimum.
 
     Args:
         start: Integer >= 0, the first step with `rho`.
         rho: Number >= 0 or schedule.
+
+    Example:
+    >>> from keras_sam import schedules
+    >>> rate = schedules.WarmupStableDecay(0.1, 10, decay_steps=3)
+    >>> rho = schedules.LatePhase(rate.decay_start, 0.05)
+    >>> [round(float(rho(step)), 3) for step in (0, 6, 7, 9)]
+    [0.0, 0.0, 0.05, 0.05]
 
     Reference:
         [Zhou et al., 2025](https://arxiv.org/abs/2410.10373).
@@ -213,6 +215,16 @@ class ProportionalToLearningRate(Schedule):
         min_rho: Number in [0, `max_rho`], the radius at `min_rate`. Defaults
             to 0.
         min_rate: Number >= 0. Defaults to 0.
+
+    Example:
+    >>> rho = keras_sam.schedules.ProportionalToLearningRate(0.2, max_rate=0.1)
+    >>> inputs = keras.Input((1,))
+    >>> outputs = keras.layers.Dense(1, kernel_initializer="ones")(inputs)
+    >>> model = keras_sam.SAMModel(inputs, outputs, rho=rho)
+    >>> model.compile(keras.optimizers.SGD(0.05), "mse")
+    >>> report = keras_sam.verify(model, np.ones((1, 1)), np.zeros((1, 1)))
+    >>> round(report.rho, 3)
+    0.1
 
     Raises:
         ValueError: If an argument is outside its range, if the schedule is

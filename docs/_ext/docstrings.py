@@ -34,6 +34,8 @@ def converted(lines):
         line = lines[0]
         if line.lstrip().startswith("```"):
             block = _fenced(lines)
+        elif line.lstrip().startswith(">>>"):
+            block = _doctest(lines)
         elif ROW.match(line) and len(lines) > 1 and "---" in lines[1]:
             block = _table(lines)
         elif line.strip() == "Example:" and not lines[1].startswith(" "):
@@ -56,6 +58,14 @@ def _fenced(lines):
         block.append(f"    {lines.pop(0)}")
     lines.pop(0)
     return [*block, ""]
+
+
+def _doctest(lines):
+    """Return an example as it is, and take it from the lines."""
+    block = []
+    while lines and lines[0].strip():
+        block.append(lines.pop(0))
+    return block
 
 
 def _table(lines):

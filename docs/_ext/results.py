@@ -14,7 +14,7 @@ REPORT = [sys.executable, "-m", "keras_sam.experiments", "report"]
 
 
 def _script(name, *arguments):
-    script = str(ROOT / "examples" / f"{name}.py")
+    script = str(ROOT / "examples" / f"{_records(name)}.py")
     return lambda folder: [
         sys.executable,
         script,
@@ -23,6 +23,15 @@ def _script(name, *arguments):
         "--output",
         str(folder / f"{name}.png"),
     ]
+
+
+def _records(name):
+    """Return the name of the records of a result: `NAME` of `NAME-PART`."""
+    return name.partition("-")[0]
+
+
+def _seeds(first, last):
+    return "--seeds", *map(str, range(first, last + 1))
 
 
 def _experiments(name, *arguments):
@@ -39,7 +48,12 @@ def _experiments(name, *arguments):
 RESULTS = {
     "frontier": _script("frontier"),
     "wrong_labels": _script("wrong_labels"),
-    "figure_3": _script("figure_3", "--seeds", *map(str, range(15, 55))),
+    "figure_3": _script("figure_3", *_seeds(15, 54)),
+    "figure_3-first_seeds": _script("figure_3-first_seeds", *_seeds(0, 14)),
+    "figure_3-interpolated": _script(
+        "figure_3-interpolated", "--setting", "interpolated"
+    ),
+    "figure_3-short": _script("figure_3-short", "--setting", "short"),
     "edge_of_stability": _script("edge_of_stability"),
     "label_noise": _experiments("label_noise", "--x", "label_noise"),
     "m_sharpness": _experiments(
@@ -49,7 +63,9 @@ RESULTS = {
 
 
 def described(name):
-    """Return in a sentence what the records of a result are."""
+    """Return in a sentence what records a result has, if it has its own."""
+    if name != _records(name):
+        return ""
     file = RECORDS / f"{name}.jsonl"
     if not file.exists():
         return f"Records: `examples/records/{name}.json`.\n"
@@ -90,7 +106,7 @@ def _generate(app):
     environment = {**os.environ, "MPLBACKEND": "agg"}
     for name, command in RESULTS.items():
         table = folder / f"{name}.md"
-        records = [*RECORDS.glob(f"{name}.*")]
+        records = [*RECORDS.glob(f"{_records(name)}.*")]
         newest = max(file.stat().st_mtime for file in records)
         if not table.exists() or table.stat().st_mtime < newest:
             printed = subprocess.run(
@@ -101,7 +117,7 @@ def _generate(app):
                 stdout=subprocess.PIPE,
                 text=True,
             ).stdout
-            text = f"{_paragraphs(printed)}\n{described(name)}"
+            text = f"{_paragraphs(printed)}\n{described(name)}".rstrip() + "\n"
             table.write_text(text, encoding="utf-8")
 
 

@@ -18,6 +18,12 @@ def flip(images: Any, generator: np.random.Generator) -> Any:
 
     Returns:
         Array of the same shape and type.
+
+    Example:
+    >>> images = np.array([[1, 2, 3], [4, 5, 6]]).reshape(2, 1, 3, 1)
+    >>> flipped = keras_sam.data.flip(images, np.random.default_rng(0))
+    >>> flipped[:, 0, :, 0].tolist()
+    [[1, 2, 3], [6, 5, 4]]
     """
     chosen = generator.random(len(images)) < 0.5
     return np.where(chosen[:, None, None, None], images[:, :, ::-1], images)
@@ -36,6 +42,12 @@ def crop(images: Any, generator: np.random.Generator, padding: int = 4) -> Any:
 
     Returns:
         Array of the same shape and type.
+
+    Example:
+    >>> images = np.arange(9).reshape(1, 3, 3, 1)
+    >>> generator = np.random.default_rng(0)
+    >>> keras_sam.data.crop(images, generator, padding=1)[0, :, :, 0].tolist()
+    [[3, 4, 5], [6, 7, 8], [3, 4, 5]]
     """
     border = (padding, padding)
     padded = np.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
@@ -61,6 +73,12 @@ def cutout(images: Any, generator: np.random.Generator, size: int = 16) -> Any:
 
     Returns:
         Array of the same shape and type.
+
+    Example:
+    >>> images = np.ones((1, 4, 4, 1), int)
+    >>> generator = np.random.default_rng(0)
+    >>> keras_sam.data.cutout(images, generator, size=2)[0, :, :, 0].tolist()
+    [[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1]]
 
     Reference:
         [DeVries and Taylor, 2017](https://arxiv.org/abs/1708.04552). Deviation
@@ -96,6 +114,12 @@ def random_resized_crop(
 
     Returns:
         Array of bytes of shape `(num_images, size, size, 3)`.
+
+    Example:
+    >>> images = np.zeros((5, 40, 30, 3), "uint8")
+    >>> generator = np.random.default_rng(0)
+    >>> keras_sam.data.random_resized_crop(images, generator, 32).shape
+    (5, 32, 32, 3)
 
     Reference:
         [Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 6.

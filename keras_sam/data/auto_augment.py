@@ -88,6 +88,13 @@ class AutoAugment:
         images: Array of bytes of shape `(num_images, height, width, 3)`.
         generator: NumPy generator.
 
+    Example:
+    >>> images = np.zeros((5, 32, 32, 3), "uint8")
+    >>> augment = keras_sam.data.AutoAugment("cifar")
+    >>> augmented = augment(images, np.random.default_rng(0))
+    >>> augmented.shape, augmented.dtype
+    ((5, 32, 32, 3), dtype('uint8'))
+
     Raises:
         ValueError: If there is no such policy, or the images are not of bytes.
 

@@ -21,15 +21,10 @@ class Batches(keras.utils.PyDataset):
     On TensorFlow, `fit(x, y)` after `keras.utils.set_random_seed` repeats one
     order in every epoch
     ([tensorflow#35682](https://github.com/tensorflow/tensorflow/issues/35682)),
-    with which wrong labels are memorized sooner. Instead:
+    with which wrong labels are memorized sooner.
 
-    ```python
-    batches = keras_sam.data.Batches(x, y, batch_size=64, seed=0)
-    model.fit(batches, epochs=40, shuffle=False)
-    ```
-
-    Use `shuffle=False`, because Keras would shuffle the batches once more, with
-    a generator that does not depend on the epoch alone.
+    Pass them to `fit` with `shuffle=False`, because Keras would shuffle the
+    batches once more, with a generator that does not depend on the epoch alone.
 
     With several workers on JAX or PyTorch, call `test_on_batch` on a batch
     before the first `fit`: otherwise Keras draws batches to build the model,
@@ -44,6 +39,13 @@ class Batches(keras.utils.PyDataset):
         epoch: Integer, the first epoch. Defaults to 0.
         **kwargs: As for `keras.utils.PyDataset`: `workers`,
             `use_multiprocessing`, `max_queue_size`.
+
+    Example, with the model of `keras_sam.sharpness`:
+
+    >>> batches = keras_sam.data.Batches(x, y, batch_size=2, seed=0)
+    >>> _ = model.fit(batches, epochs=5, shuffle=False, verbose=0)
+    >>> len(batches), batches[0][0].shape
+    (2, (2, 3))
 
     Raises:
         ValueError: If the arrays differ in length, or `batch_size` is below 1.
@@ -110,6 +112,14 @@ class ImageBatches(Batches):
         final_changes: The same, applied after standardization: `cutout`.
         **kwargs: As for `Batches`: `seed`, `epoch`, `workers`.
 
+    Example:
+    >>> from keras_sam import data
+    >>> images, labels = data.digits().train
+    >>> batches = data.ImageBatches(images, labels, changes=[data.crop])
+    >>> x, y = batches[0]
+    >>> x.shape, x.dtype, len(batches)
+    ((128, 8, 8, 1), dtype('float32'), 11)
+
     Raises:
         ValueError: As `Batches` does.
     """
@@ -150,6 +160,12 @@ def standardized(images: Any, statistics: tuple[Any, Any]) -> Any:
 
     Returns:
         Array of the same shape.
+
+    Example:
+    >>> images = np.array([0, 255], "uint8").reshape(1, 1, 2, 1)
+    >>> statistics = keras_sam.data.channel_statistics(images)
+    >>> keras_sam.data.standardized(images, statistics).ravel().tolist()
+    [-1.0, 1.0]
     """
     mean, deviation = statistics
     return (images.astype("float32") - mean) / deviation
@@ -163,6 +179,11 @@ def channel_statistics(images: Any) -> tuple[Any, Any]:
 
     Returns:
         Two arrays of shape `(channels,)`.
+
+    Example:
+    >>> images = np.array([0, 255], "uint8").reshape(1, 1, 2, 1)
+    >>> keras_sam.data.channel_statistics(images)
+    (array([127.5], dtype=float32), array([127.5], dtype=float32))
     """
     # In float32, a sum over all pixels of a data set would lose digits.
     axes = (0, 1, 2)

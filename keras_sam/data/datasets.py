@@ -18,6 +18,11 @@ class ImageDataset:
             and integer labels of shape `(num_images,)`.
         test: The same.
         num_classes: Integer.
+
+    Example:
+    >>> dataset = keras_sam.data.digits().held_out(300)
+    >>> dataset.train[0].shape, dataset.test[0].shape, dataset.num_classes
+    ((1047, 8, 8, 1), (300, 8, 8, 1), 10)
     """
 
     train: tuple[Any, Any]
@@ -89,6 +94,12 @@ def from_tfds(
     Returns:
         `ImageDataset`.
 
+    Example, with `folder` for the files of tensorflow-datasets:
+
+    >>> dataset = keras_sam.data.from_tfds("cifar10", data_dir=folder)
+    >>> dataset.train[0].shape[1:], dataset.num_classes
+    ((32, 32, 3), 10)
+
     Raises:
         ImportError: If tensorflow-datasets is not installed.
     """
@@ -116,6 +127,16 @@ class ImageFiles:
             file.
         size: Height and width. Images are scaled to cover it and cropped at
             their center.
+
+    Example:
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (40, 30)).save(file, "png")
+    >>> records = 5 * [{"image": file.getvalue()}]
+    >>> images = keras_sam.data.ImageFiles(records, (32, 32))
+    >>> len(images), images[:2].shape
+    (5, (2, 32, 32, 3))
     """
 
     def __init__(self, records: Any, size: tuple[int, int]) -> None:
@@ -171,6 +192,14 @@ def from_tfds_files(
     Returns:
         `ImageDataset` of `ImageFiles`.
 
+    Example, with `folder` for the files of tensorflow-datasets:
+
+    >>> dataset = keras_sam.data.from_tfds_files(
+    ...     "food101", (64, 64), folder, splits=("train", "validation")
+    ... )
+    >>> dataset.train[0].shape[1:], dataset.num_classes
+    ((64, 64, 3), 101)
+
     Raises:
         ImportError: If tensorflow-datasets is not installed.
     """
@@ -215,6 +244,20 @@ def from_strips(folder: str | Path) -> ImageDataset:
     Returns:
         `ImageDataset`.
 
+    Example:
+    >>> import pathlib
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for split in ("train", "test"):
+    ...     (folder / split).mkdir()
+    ...     for name in ("cat-1", "cat-2", "dog-1"):
+    ...         strip = Image.new("RGB", (32, 5 * 32))
+    ...         strip.save(folder / split / f"{name}.png")
+    >>> dataset = keras_sam.data.from_strips(folder)
+    >>> dataset.train[0].shape, np.bincount(dataset.train[1]).tolist()
+    ((15, 32, 32, 3), [10, 5])
+
     Raises:
         ValueError: If there are no such files.
     """
@@ -233,6 +276,20 @@ def from_folder(folder: str | Path, size: tuple[int, int]) -> ImageDataset:
     Returns:
         `ImageDataset`.
 
+    Example:
+    >>> import pathlib
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for split in ("train", "test"):
+    ...     for name in ("cat", "dog"):
+    ...         (folder / split / name).mkdir(parents=True)
+    ...         photo = Image.new("RGB", (40, 30))
+    ...         photo.save(folder / split / name / "1.png")
+    >>> dataset = keras_sam.data.from_folder(folder, size=(32, 32))
+    >>> dataset.train[0].shape, dataset.train[1].tolist()
+    ((2, 32, 32, 3), [0, 1])
+
     Raises:
         ValueError: If there are no such files.
     """
@@ -248,6 +305,11 @@ def digits() -> ImageDataset:
     """Return the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels.
 
     A fixed quarter of each class is for testing.
+
+    Example:
+    >>> dataset = keras_sam.data.digits()
+    >>> dataset.train[0].shape, dataset.test[0].shape
+    ((1347, 8, 8, 1), (450, 8, 8, 1))
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -20,6 +20,9 @@ other: the pairs of [Patrini et al., 2017](https://arxiv.org/abs/1609.03683).
 class NoisyLabels(NamedTuple):
     """Labels of which some are wrong.
 
+    `keras_sam.data.symmetric_noise` and `keras_sam.data.asymmetric_noise`
+    return them.
+
     Attributes:
         labels: Integer array of shape `(num_examples,)`.
         is_wrong: Boolean array of the same shape.
@@ -91,9 +94,10 @@ def asymmetric_noise(
         `NoisyLabels`; `labels` is not changed.
 
     Example:
-    >>> noisy = keras_sam.data.asymmetric_noise(np.zeros(4, int), 0.5, {0: 2})
+    >>> trucks, confusions = np.full(4, 9), keras_sam.data.CIFAR10_CONFUSIONS
+    >>> noisy = keras_sam.data.asymmetric_noise(trucks, 0.5, confusions)
     >>> sorted(noisy.labels.tolist())
-    [0, 0, 2, 2]
+    [1, 1, 9, 9]
 
     Raises:
         ValueError: If an argument is outside its range.

@@ -32,8 +32,9 @@ SUGGESTED_RISE = 0.1
 class RhoSuggestion(Displayed):
     """The rise of the loss with the radius. Prints as a table.
 
-    `plot` draws it with `keras_sam.plots.rho_ladder`, `save` writes it as
-    JSON, and a notebook displays table and picture.
+    `keras_sam.suggest_rho` returns it. `plot` draws it with
+    `keras_sam.plots.rho_ladder`, `save` writes it as JSON, and a notebook
+    displays table and picture.
 
     Attributes:
         method: Name of the method's class.
@@ -99,6 +100,16 @@ def suggest_rho(
 
     Returns:
         `RhoSuggestion`.
+
+    Example:
+    >>> inputs = keras.Input((2,))
+    >>> outputs = keras.layers.Dense(1, kernel_initializer="ones")(inputs)
+    >>> model = keras_sam.SAMModel(inputs, outputs)
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.array([[0.6, 0.8]]), np.zeros((1, 1))
+    >>> suggestion = keras_sam.suggest_rho(model, x, y, rhos=[0.02, 0.04, 0.08])
+    >>> [f"{rise:.1%}" for rise in suggestion.rises], suggestion.rho
+    (['4.1%', '8.2%', '16.8%'], 0.04)
 
     Raises:
         TypeError: If `model` is not a `SAMModel`.

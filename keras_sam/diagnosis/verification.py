@@ -27,8 +27,9 @@ from keras_sam.types import Vector
 class Verification(Displayed):
     """A report on one step. Prints as a table.
 
-    `plot` draws it with `keras_sam.plots.verification`, `save` writes it as
-    JSON, and a notebook displays tables and picture.
+    `keras_sam.verify` returns it. `plot` draws it with
+    `keras_sam.plots.verification`, `save` writes it as JSON, and a notebook
+    displays tables and picture.
 
     Attributes:
         rho: The radius of the step.
@@ -135,6 +136,23 @@ def verify(
 
     Returns:
         `Verification`.
+
+    Example:
+    >>> inputs = keras.Input((2,))
+    >>> layer = keras.layers.Dense(1, kernel_initializer="ones", name="layer")
+    >>> model = keras_sam.SAMModel(inputs, layer(inputs))
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.array([[0.6, 0.8]]), np.zeros((1, 1))
+    >>> print(keras_sam.verify(model, x, y))
+    rho                    0.05
+    perturbed weights      3 of 3
+    loss at w              1.96
+    loss at w + e          2.16299 (+10.36%)
+    norm of e              0.05
+    angle between g and h  0.00 degrees
+    norm of e / norm of w  by variable:
+      layer/kernel  0.025
+      layer/bias    inf
 
     Raises:
         TypeError: If `model` is not a `SAMModel`.

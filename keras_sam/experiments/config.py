@@ -90,6 +90,14 @@ class Experiment:
         workers: Number of threads that make batches.
         seeds: One run for each.
 
+    Example:
+    >>> from keras_sam.experiments import EXPERIMENTS
+    >>> experiment = EXPERIMENTS["label-noise-40/sam"]
+    >>> experiment.sam, experiment.paper_error
+    ({'rho': 0.1}, '6.6')
+    >>> experiment.with_settings(["rho=0.2", "seeds=0"]).sam
+    {'rho': 0.2}
+
     Raises:
         ValueError: If a value is outside its range, or a name is unknown.
     """

@@ -49,6 +49,19 @@ def run(
 
     Returns:
         The new records.
+
+    Example:
+    >>> import pathlib
+    >>> import tempfile
+    >>> from keras_sam.experiments import EXPERIMENTS
+    >>> from keras_sam.experiments import run
+    >>> experiment = EXPERIMENTS["label-noise-40/sam"].with_settings(
+    ...     ["source=digits", "augmentation=none"]
+    ... )
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> [record] = run(experiment.smoke(), folder, verbose=0)
+    >>> record["name"], record["seed"], record["num_train"]
+    ('label-noise-40/sam', 0, 8)
     """
     file = file or folder / "records.jsonl"
     done = records.finished(records.read(file), experiment)

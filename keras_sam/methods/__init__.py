@@ -69,6 +69,10 @@ def get(identifier: Any) -> Method:
     Returns:
         A `Method`.
 
+    Example:
+    >>> keras_sam.methods.get("asam")
+    ASAM(eta=0.01, scale_all=False)
+
     Raises:
         ValueError: If there is no such method.
     """

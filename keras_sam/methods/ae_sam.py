@@ -40,6 +40,15 @@ class AESAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.AESAM()
+    >>> state, decisions = method.initial_state([]), []
+    >>> for square in (1.0, 0.5, 2.0):
+    ...     is_sharp, state = method.decide(0, ops.array(square), state)
+    ...     decisions.append(bool(is_sharp))
+    >>> decisions
+    [True, False, True]
+
     Raises:
         ValueError: If `decay` is outside [0, 1) or `threshold` is neither a
             number nor a schedule.

@@ -35,6 +35,14 @@ class ASAM(Method):
             `eta=0` this is the variant of several PyTorch packages, which
             requires a radius about four times larger. Defaults to `False`.
 
+    Example:
+    >>> from keras_sam.types import Weight
+    >>> weights = [Weight(ops.array([10.0, 1.0]), "kernel")]
+    >>> method = keras_sam.methods.ASAM(eta=0)
+    >>> [e] = method.perturb([ops.array([1.0, 1.0])], weights, 0.5, {})
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [4.975 0.05 ]
+
     Raises:
         ValueError: If `eta` is negative or not finite.
 

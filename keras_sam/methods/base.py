@@ -59,6 +59,16 @@ class Method(abc.ABC):
         holds_outputs: Class attribute. Whether h follows the gradient of the
             loss by the predictions at w, so that only the network is
             differentiated at w + e; see `FunctionalSAM`.
+
+    Example:
+    >>> class Unnormalized(keras_sam.methods.Method):
+    ...     def perturb(self, gradients, weights, rho, state):
+    ...         return keras_sam.vectors.scale(rho, gradients)
+    >>> inputs = keras.Input((2,))
+    >>> outputs = keras.layers.Dense(1)(inputs)
+    >>> model = keras_sam.SAMModel(inputs, outputs, method=Unnormalized())
+    >>> model.sam.method, model.sam.rho
+    (Unnormalized(), 0.05)
     """
 
     default_rho: ClassVar[float] = 0.05

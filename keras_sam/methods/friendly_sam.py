@@ -32,6 +32,14 @@ class FriendlySAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.FriendlySAM()
+    >>> earlier, g = [ops.array([3.0, 0.0])], [ops.array([3.0, 1.0])]
+    >>> state = method.next_state(earlier, None, method.initial_state(earlier))
+    >>> [e] = method.perturb(g, [], 0.05, state)
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [0.   0.05]
+
     Raises:
         ValueError: If `decay` is outside [0, 1) or `sigma` is not finite.
 

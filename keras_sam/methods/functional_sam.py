@@ -33,6 +33,19 @@ class FunctionalSAM(SteepestAscent):
         models of 24 million to 1.2 billion weights end below AdamW after as
         many steps, where SAM ends above it. They do not compare at equal
         compute.
+
+    Example:
+    The Jacobian of a linear model is the same everywhere, so that h is g:
+
+    >>> inputs = keras.Input((2,))
+    >>> outputs = keras.layers.Dense(1, use_bias=False)(inputs)
+    >>> model = keras_sam.SAMModel(
+    ...     inputs, outputs, method="functional_sam", rho=0.5
+    ... )
+    >>> model.compile("sgd", "mse")
+    >>> report = keras_sam.verify(model, np.eye(2), np.ones((2, 1)))
+    >>> report.perturbed_loss > report.loss, round(report.angle)
+    (True, 0)
     """
 
     holds_outputs: ClassVar[bool] = True

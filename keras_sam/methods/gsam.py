@@ -32,6 +32,12 @@ class GSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> g, h = [ops.array([2.0, 1.0])], [ops.array([3.0, 0.0])]
+    >>> [u] = keras_sam.methods.GSAM(alpha=0.1).combine(g, h, {})
+    >>> print(ops.convert_to_numpy(u).round(3))
+    [ 3.  -0.1]
+
     Raises:
         ValueError: If `alpha` is negative or not finite.
 

@@ -33,6 +33,15 @@ class LESAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. The budget does not
             depend on it. Defaults to `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.LESAM()
+    >>> for length in (10.0, 1.0, 0.01):
+    ...     [e] = method.perturb([ops.array([length])], [], 0.1, {})
+    ...     print(f"|g| {length}, |e| {float(e[0]):.2f}")
+    |g| 10.0, |e| 0.01
+    |g| 1.0, |e| 0.10
+    |g| 0.01, |e| 1.00
+
     Raises:
         ValueError: If `max_radius` is not above 0 and finite.
 

@@ -32,6 +32,11 @@ class LookSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.LookSAM(period=3)
+    >>> [bool(method.decide(step, None, {})[0]) for step in range(5)]
+    [True, False, False, True, False]
+
     Raises:
         ValueError: If `period` or `alpha` is outside its range.
 

@@ -81,6 +81,11 @@ class AdaptiveMetric(Metric):
             StableSAM; it requires a radius about four times larger. Defaults
             to `False`.
 
+    Example:
+    >>> metric = keras_sam.methods.AdaptiveMetric(eta=0, scale_all=True)
+    >>> keras_sam.methods.VaSSO(metric=metric).default_rho
+    0.5
+
     Raises:
         ValueError: If `eta` is negative or not finite.
 

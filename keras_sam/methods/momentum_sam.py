@@ -38,6 +38,14 @@ class MomentumSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.MomentumSAM()
+    >>> h = [ops.array([3.0, 4.0])]
+    >>> state = method.next_state(h, None, method.initial_state(h))
+    >>> [e] = method.perturb([], [], method.default_rho, state)
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [-0.18 -0.24]
+
     Raises:
         ValueError: If `momentum` is outside [0, 1).
 

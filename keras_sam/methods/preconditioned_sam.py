@@ -30,6 +30,13 @@ class PreconditionedSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.PreconditionedSAM()
+    >>> g = [ops.array([100.0, 1.0])]
+    >>> [e] = method.perturb(g, [], 0.05, method.initial_state(g))
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [0.035 0.035]
+
     Raises:
         ValueError: If `beta` or `epsilon` is outside its range.
 

@@ -42,6 +42,14 @@ class RandomAscent(SteepestAscent):
         metric: In which the length is measured without `per_filter`; see
             `SAM`. Defaults to `"euclidean"`.
 
+    Example:
+    >>> from keras_sam.types import Weight
+    >>> method = keras_sam.methods.RandomAscent(per_filter=False)
+    >>> weights = [Weight(ops.ones((3, 2)), "kernel")]
+    >>> e = method.perturb([], weights, 0.05, method.initial_state([]))
+    >>> round(float(keras_sam.vectors.norm(e)), 3)
+    0.05
+
     Raises:
         ValueError: If `seed` is not an integer >= 0, or `metric` is given with
             `per_filter`.

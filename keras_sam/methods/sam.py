@@ -20,6 +20,12 @@ class SAM(SteepestAscent):
         metric: `"euclidean"`, or `"adaptive"`, which is ASAM; see
             `keras_sam.methods.AdaptiveMetric`. Defaults to `"euclidean"`.
 
+    Example:
+    >>> gradients = [ops.array([3e-8, 4e-8])]
+    >>> [e] = keras_sam.methods.SAM().perturb(gradients, [], 0.05, {})
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [0.03 0.04]
+
     Reference:
         [Foret et al., 2021](https://arxiv.org/abs/2010.01412), equation 2 with
         p = 2, and equation 3 without the second-order term. Deviation: the

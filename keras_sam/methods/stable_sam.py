@@ -28,6 +28,12 @@ class StableSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> g, h = [ops.array([1.0, 0.0])], [ops.array([0.0, 50.0])]
+    >>> [u] = keras_sam.methods.StableSAM().combine(g, h, {})
+    >>> print(ops.convert_to_numpy(u).round(3))
+    [0. 1.]
+
     Reference:
         [Tan et al., 2025](https://arxiv.org/abs/2401.07250) and the
         [authors' code](https://github.com/cltan023/stablesam2024), which has

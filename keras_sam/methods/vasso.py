@@ -29,6 +29,14 @@ class VaSSO(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> method = keras_sam.methods.VaSSO(theta=0.5)
+    >>> earlier, g = [ops.array([1.0, 0.0])], [ops.array([0.0, 1.0])]
+    >>> state = method.next_state(earlier, None, method.initial_state(earlier))
+    >>> [e] = method.perturb(g, [], 0.05, state)
+    >>> print(ops.convert_to_numpy(e).round(3))
+    [0.035 0.035]
+
     Raises:
         ValueError: If `theta` is outside (0, 1].
 

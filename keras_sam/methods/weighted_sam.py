@@ -33,6 +33,13 @@ class WeightedSAM(SteepestAscent):
         metric: In which the length is measured; see `SAM`. Defaults to
             `"euclidean"`.
 
+    Example:
+    >>> g, h = [ops.array([1.0, 1.0])], [ops.array([1.0, 2.0])]
+    >>> method = keras_sam.methods.WeightedSAM(gamma=0.9, decoupled=False)
+    >>> [u] = method.combine(g, h, {})
+    >>> print(ops.convert_to_numpy(u).round(3))
+    [ 1. 10.]
+
     Raises:
         ValueError: If `gamma` is outside [0, 1).
 

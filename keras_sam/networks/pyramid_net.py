@@ -37,6 +37,11 @@ def PyramidNet(
         A `keras.Model` from images to logits of shape
         `(batch_size, num_classes)`.
 
+    Example:
+    >>> model = keras_sam.networks.PyramidNet(11, widening=12, survival=0.5)
+    >>> model.name, model.output_shape
+    ('pyramid_net_11', (None, 10))
+
     Raises:
         ValueError: If `depth` is not 2 plus a multiple of 9, or `survival` is
             outside [0, 1].

@@ -40,6 +40,10 @@ def CIFARResNet(
         A `keras.Model` from images to logits of shape
         `(batch_size, num_classes)`.
 
+    Example:
+    >>> keras_sam.networks.CIFARResNet(depth=20).count_params()
+    271098
+
     Raises:
         ValueError: If `depth` is not 2 plus a multiple of 6, or `shortcut` is
             neither `"A"` nor `"B"`.

@@ -30,6 +30,11 @@ def ShakeShake(
         A `keras.Model` from images to logits of shape
         `(batch_size, num_classes)`.
 
+    Example:
+    >>> model = keras_sam.networks.ShakeShake(8, width=4, num_classes=100)
+    >>> model.name, model.output_shape
+    ('shake_shake_8_4', (None, 100))
+
     Raises:
         ValueError: If `depth` is not 2 plus a multiple of 6, or `width` is
             odd.

@@ -57,6 +57,12 @@ class ShakeGate(_Shaking):
         branches: Two tensors of shape `(batch_size, ...)`.
         training: Boolean.
 
+    Example:
+    >>> gate = keras_sam.networks.ShakeGate(seed=0)
+    >>> branches = [ops.zeros((1, 2)), ops.ones((1, 2))]
+    >>> print(ops.convert_to_numpy(gate(branches)))
+    [[0.5 0.5]]
+
     Reference:
         [Gastaldi, 2017](https://arxiv.org/abs/1705.07485), "Shake-Shake-Image".
         Deviation of the SAM authors' code: its first pass uses the true
@@ -93,6 +99,11 @@ class ShakeDrop(_Shaking):
     Call arguments:
         x: Tensor of shape `(batch_size, ...)`.
         training: Boolean.
+
+    Example:
+    >>> drop = keras_sam.networks.ShakeDrop(survival=0.8)
+    >>> print(ops.convert_to_numpy(drop(np.ones((1, 2)))))
+    [[0.8 0.8]]
 
     Raises:
         ValueError: If `survival` is outside [0, 1].

@@ -33,6 +33,11 @@ def WideResNet(
         A `keras.Model` from images to logits of shape
         `(batch_size, num_classes)`.
 
+    Example:
+    >>> model = keras_sam.networks.WideResNet(10, 2, num_classes=100)
+    >>> model.name, model.output_shape
+    ('wide_resnet_10_2', (None, 100))
+
     Raises:
         ValueError: If `depth` is not 4 plus a multiple of 6.
 

@@ -20,6 +20,8 @@ from keras_sam.sharpness.worst_case import check_radius
 class AverageSharpness(Result):
     """The mean rise of the loss under random perturbations.
 
+    `keras_sam.sharpness.average_sharpness` returns it.
+
     Attributes:
         sharpness: The mean of L(w + e) - L(w) over e.
         standard_error: Of the mean.

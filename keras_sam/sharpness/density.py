@@ -27,6 +27,8 @@ ROUNDING = 1e-5
 class SpectralDensity(CurvatureResult):
     """The distribution of the eigenvalues of a Hessian.
 
+    `keras_sam.sharpness.spectral_density` returns it.
+
     Attributes:
         grid: Shape `(num_points,)`, increasing.
         density: Shape `(num_points,)`, the smoothed share of eigenvalues per

@@ -21,6 +21,8 @@ from keras_sam.sharpness.results import CurvatureResult
 class HessianEigenvalues(CurvatureResult):
     """Eigenvalues of a Hessian. Prints as a table.
 
+    `keras_sam.sharpness.hessian_eigenvalues` returns it.
+
     Attributes:
         eigenvalues: Shape `(k,)`, the most extreme first.
         residuals: Shape `(k,)`, the norm of H v - lambda v for the unit

@@ -21,6 +21,8 @@ from keras_sam.sharpness.results import common
 class LossLine(Result):
     """The loss along a line.
 
+    `keras_sam.sharpness.loss_line` returns it.
+
     Attributes:
         positions: Shape `(num_points,)`. The model is at 0.
         losses: Shape `(num_points,)`.

@@ -25,6 +25,8 @@ MARGIN = 0.2
 class LossSurface(Result):
     """The loss on a plane.
 
+    `keras_sam.sharpness.loss_surface` returns it.
+
     Attributes:
         first: Shape `(num_points,)`, positions along the first direction.
         second: Shape `(num_points,)`, positions along the second one.

@@ -23,6 +23,8 @@ MIN_PROBES = 10
 class HessianTrace(CurvatureResult):
     """The trace of a Hessian, with its error.
 
+    `keras_sam.sharpness.hessian_trace` returns it.
+
     Attributes:
         trace: The estimate.
         standard_error: Of the estimate, from the standard deviation over

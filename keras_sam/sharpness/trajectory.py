@@ -19,7 +19,7 @@ class Trajectory:
 
     Example:
     >>> points = np.array([[0, 0, 0], [3, 0, 0], [3, 0, 1], [0, 0, 1]])
-    >>> trajectory = sharpness.Trajectory(np.arange(4), points)
+    >>> trajectory = keras_sam.sharpness.Trajectory(np.arange(4), points)
     >>> print(trajectory.principal_axes()[1].round(3))
     [0.9 0.1]
     """

@@ -27,6 +27,8 @@ ENOUGH = 0.75
 class WorstCaseSharpness(Result):
     """The largest rise of the loss that was found within a radius.
 
+    `keras_sam.sharpness.worst_case_sharpness` returns it.
+
     Attributes:
         sharpness: The mean over batches, weighted by their size, of the
             largest L(w + e) - L(w) found, >= 0. A lower bound of the maximum.

@@ -7,6 +7,7 @@ inventory of its reference with the public names; see `docs/_ext`.
 import importlib
 import inspect
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -138,3 +139,22 @@ def test_links_to_files_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         if "://" not in link and "generated" not in link:
             assert ((DOCS / page).parent / link.split("#")[0]).exists(), link
+
+
+def test_results_are_on_pages_and_generated():
+    """Nothing is included that is not generated, or generated for no page."""
+    results = runpy.run_path(str(DOCS / "_ext" / "results.py"))["RESULTS"]
+    text = "".join(PAGES.values())
+    assert {*re.findall(r"{include} generated/(\S+)\.md", text)} == {*results}
+
+
+def test_examples_are_shown_as_they_are():
+    converted = runpy.run_path(str(DOCS / "_ext" / "docstrings.py"))[
+        "converted"
+    ]
+    prose = ["Of `x` and |w|.", "", "Example:"]
+    example = ['>>> print("|e|", "`x`")', "|e| `x`"]
+    assert converted([*prose, *example, "", "Of |h|."]) == [
+        *("Of ``x`` and \\|w\\|.", "", "", "**Example**", ""),
+        *(*example, "", "Of \\|h\\|."),
+    ]

@@ -45,7 +45,7 @@ def test_what_is_scaled_lazily_is_like_a_list():
 def test_what_is_scaled_lazily_is_added_in_the_dtypes_of_the_first(dtype):
     first = [torch.ones(2, dtype=dtype), torch.ones(1, dtype=dtype)]
     memory = [torch.empty_like(tensor) for tensor in first]
-    for total in vectors.add(first, SCALED), vectors.add(first, SCALED, memory):
+    for total in vectors.add(first, SCALED), backend.add(first, SCALED, memory):
         assert [tensor.dtype for tensor in total] == [dtype, dtype]
         assert [tensor.tolist() for tensor in total] == [[4.0, 4.0], [1.0]]
 
