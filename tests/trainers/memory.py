@@ -60,17 +60,17 @@ def steps(make, mode):
 
 
 def models(make, mode):
-    """Yield before and after 100 of 200 models."""
-    for _ in range(2):
-        for _ in range(100):
+    """Yield before and after 30 of 40 models."""
+    for count in (10, 30):
+        for _ in range(count):
             fit(model(make, mode))
         yield
 
 
 def recompilations(make, mode):
-    """Yield before and after 30 of 50 recompilations of a model."""
+    """Yield before and after 30 of 40 recompilations of a model."""
     trained = model(make, mode)
-    for count in (20, 30):
+    for count in (10, 30):
         for _ in range(count):
             fit(compiled(trained, mode))
         yield
