@@ -103,8 +103,8 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def load_data(seed):
-    """Return the digits with NOISE of the training labels replaced."""
+def load_data(seed, noise=NOISE):
+    """Return the digits with a fraction of the training labels replaced."""
     images, labels = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(
         images.astype("float32") / 16,
@@ -114,7 +114,7 @@ def load_data(seed):
         random_state=0,
     )
     rng = np.random.default_rng(seed)
-    replaced = rng.permutation(len(y_train))[: round(NOISE * len(y_train))]
+    replaced = rng.permutation(len(y_train))[: round(noise * len(y_train))]
     y_train[replaced] = rng.integers(0, 10, len(replaced))
     return Data(x_train, y_train, x_test, y_test)
 

@@ -123,11 +123,15 @@ def difference(group, plain):
         for record in group
         if record["seed"] in errors
     ]
-    if len(gains) < 2:
-        return f"{gains[0]:+.1f}" if gains else "-"
-    error = stats.sem(gains)
-    half = stats.t.ppf(0.975, len(gains) - 1) * error
-    return f"{statistics.mean(gains):+.1f} ± {half:.1f}"
+    return interval(gains)
+
+
+def interval(values, form=".1f"):
+    """Return the mean of paired differences, with a 95 % interval of t."""
+    if len(values) < 2:
+        return f"{values[0]:+{form}}" if values else "-"
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{statistics.mean(values):+{form}} ± {half:{form}}"
 
 
 def draw(groups, output):

@@ -90,6 +90,17 @@ SCRIPTS = {
         ["out.png", "records.jsonl"],
         ["SGD", "SAM", "wrong labels learned"],
     ),
+    "long_tail.py": (
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "records.jsonl"],
+        ["SAM, ascent weighted", "balanced test accuracy"],
+    ),
+    "language_model.py": (
+        ["--records", "records.jsonl"],
+        ["records.jsonl"],
+        ["AdamW", "FunctionalSAM", "validation loss"],
+    ),
+    "quantize.py": ([], [], ["int8", "4 bits", "SAMModel"]),
     "frontier.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],

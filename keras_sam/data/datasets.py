@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_sam import validation
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
@@ -73,6 +75,47 @@ class ImageDataset:
             for rows in (order[number:], order[:number])
         )
         return dataclasses.replace(self, train=train, test=test)
+
+    def long_tailed(self, imbalance: float) -> "ImageDataset":
+        """Return fewer and fewer training images for later classes.
+
+        Class k of K keeps `n * imbalance ** (-k / (K - 1))` of its images,
+        rounded down, with n those of the smallest class: a fixed random
+        subset. The test images stay balanced.
+
+        Args:
+            imbalance: Number >= 1, how many times as many images the first
+                class has as the last one.
+
+        Returns:
+            `ImageDataset`.
+
+        Raises:
+            ValueError: If `imbalance` is below 1, or the last class would have
+                no image.
+
+        Reference:
+            [Cui et al., 2019](https://arxiv.org/abs/1901.05555), section 5.1.
+        """
+        imbalance = validation.number("imbalance", imbalance, "[1, inf)")
+        images, labels = self.train
+        most = np.bincount(labels, minlength=self.num_classes).min()
+        share = imbalance ** (
+            -np.arange(self.num_classes) / (self.num_classes - 1)
+        )
+        # A product such as 5000 * 100^-1 may come out just below 50.
+        kept = np.floor(most * share + 1e-6).astype("int64")
+        if kept[-1] < 1:
+            raise ValueError(
+                "`imbalance` must leave an image of each class, of which the "
+                f"smallest has {most}. Received: imbalance={imbalance}"
+            )
+        order = np.random.default_rng(0).permutation(len(labels))
+        rows = np.concatenate([
+            order[labels[order] == k][:count] for k, count in enumerate(kept)
+        ])
+        rows.sort()
+        return dataclasses.replace(self, train=(images[rows], labels[rows]))
 
 
 def from_tfds(

@@ -45,6 +45,8 @@ class Experiment:
         num_test: Number of test images, a fixed random subset; 0 for all.
         held_out: Number of these training images that are held out and
             replace the test images; 0 for none.
+        imbalance: How many times as many training images the first class has
+            as the last one; 1 for all images.
         image_size: Height and width that images are scaled to; 0 to keep
             their size.
         standardize: A key of `sources.STATISTICS`.
@@ -118,6 +120,7 @@ class Experiment:
     num_train: int = 0
     num_test: int = 0
     held_out: int = 0
+    imbalance: float = 1.0
     image_size: int = 0
     standardize: str = "own"
     augmentation: str = "basic"
@@ -233,6 +236,7 @@ class Experiment:
             weights="random" if self.weights else "",
             num_train=8,
             num_test=8,
+            imbalance=1.0,
             watched=min(self.watched, 8),
             held_out=min(self.held_out, 2),
             image_size=min(self.image_size, 32),
@@ -282,6 +286,7 @@ _INTERVALS = {
     ("mixup", "learning_rate", "weight_decay", "clipnorm"): "[0, inf)",
     ("label_noise", "momentum", "label_smoothing"): "[0, 1]",
     ("ema", "stable"): "[0, 1)",
+    ("imbalance",): "[1, inf)",
 }
 
 

@@ -65,6 +65,8 @@ def load(experiment: Any) -> ImageDataset:
             experiment.num_train or len(dataset.train[1]),
             experiment.num_test or len(dataset.test[1]),
         )
+    if experiment.imbalance > 1:
+        dataset = dataset.long_tailed(experiment.imbalance)
     if experiment.held_out:
         dataset = dataset.held_out(experiment.held_out)
     if experiment.image_size not in (0, dataset.train[0].shape[1]):
