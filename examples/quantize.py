@@ -17,6 +17,7 @@ Results: `docs/results/quantize.md`. Takes about three minutes on two CPU cores.
 """
 
 import argparse
+import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -70,12 +71,10 @@ def main(given=None):
     arguments = parser.parse_args(given)
     keep_freed_memory()
     seeds, epochs = (range(1), 2) if arguments.smoke else (range(5), 40)
-    arms = [
-        (noise, method) for noise in NOISES for method in quickstart.METHODS
-    ]
+    arms = [*itertools.product(NOISES, quickstart.METHODS)]
     found = {
-        arm: [run(arm[1], arm[0], seed, epochs) for seed in seeds]
-        for arm in track(arms, "Training")
+        (noise, method): [run(method, noise, seed, epochs) for seed in seeds]
+        for noise, method in track(arms, "Training")
     }
     rows = []
     for (noise, method), runs in found.items():

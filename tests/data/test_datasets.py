@@ -124,3 +124,28 @@ def test_subset_is_a_choice_without_repetition():
 def test_a_folder_without_images_is_refused_by_name(read, tmp_path):
     with pytest.raises(ValueError, match="`folder` must hold images as train/"):
         read(tmp_path)
+
+
+def test_a_long_tail_of_cifar10_has_the_counts_of_the_literature():
+    labels = np.repeat(np.arange(10), 5000)[::-1].copy()
+    images = np.arange(50_000, dtype="int32")
+    test = (images[:10], labels[:10])
+    whole = data.ImageDataset((images, labels), test, 10)
+    tail = whole.long_tailed(100)
+    counts = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert np.bincount(tail.train[1]).tolist() == counts
+    assert sum(counts) == 12_406
+    # Distinct images, each with its label, always the same ones.
+    np.testing.assert_array_equal(labels[tail.train[0]], tail.train[1])
+    assert len(set(tail.train[0].tolist())) == 12_406
+    np.testing.assert_array_equal(
+        whole.long_tailed(100).train[0], tail.train[0]
+    )
+    assert tail.test is test
+    assert len(whole.long_tailed(1).train[1]) == 50_000
+
+
+@pytest.mark.parametrize("imbalance", [0.5, 1e6])
+def test_a_long_tail_keeps_an_image_of_each_class(imbalance):
+    with pytest.raises(ValueError, match="`imbalance` must .*Received"):
+        data.digits().long_tailed(imbalance)
