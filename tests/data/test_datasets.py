@@ -147,5 +147,5 @@ def test_a_long_tail_of_cifar10_has_the_counts_of_the_literature():
 
 @pytest.mark.parametrize("imbalance", [0.5, 1e6])
 def test_a_long_tail_keeps_an_image_of_each_class(imbalance):
-    with pytest.raises(ValueError, match="`imbalance` must .*Received"):
+    with pytest.raises(ValueError, match=r"`imbalance` must .*Received"):
         data.digits().long_tailed(imbalance)
