@@ -57,6 +57,15 @@ class RhoSuggestion(Displayed):
 
     measure: ClassVar[str] = "rho_ladder"
 
+    @property
+    def budget(self) -> float:
+        """The rise of the loss at the suggested radius, in units of the loss.
+
+        To first order, `LESAM` with this budget as `rho` perturbs by as much
+        on this batch.
+        """
+        return abs(self.loss) * self.rises[self.rhos.index(self.rho)]
+
     def __str__(self) -> str:
         lines = [
             f"{self.method}, loss at w {self.loss:.6g}",
@@ -65,7 +74,10 @@ class RhoSuggestion(Displayed):
         for rho, rise, size in zip(self.rhos, self.rises, self.relative_sizes):
             mark = "  <- suggested" if rho == self.rho else ""
             lines.append(f"{rho:>10.4g}  {rise:>+16.2%}  {size:>10.3g}{mark}")
-        return "\n".join([*lines, self.reason])
+        lines.append(self.reason)
+        if self.method != "LESAM":
+            lines.append(f"As a budget of loss for LESAM: {self.budget:.3g}.")
+        return "\n".join(lines)
 
 
 def suggest_rho(

@@ -56,6 +56,23 @@ def test_the_suggestion_is_the_largest_radius_with_a_rise_of_ten_per_cent():
     assert str(result).count("<- suggested") == 1
 
 
+def test_le_sam_with_the_budget_perturbs_by_about_the_suggested_radius():
+    x, y = data()
+    found = keras_sam.suggest_rho(linear_model(), x, y)
+    assert f"LESAM: {found.budget:.3g}" in str(found)
+    same = linear_model(method="le_sam", rho=found.budget)
+    report = keras_sam.verify(same, x, y)
+    gradient = 2 * x.T @ (x @ np.ones((3, 1)) - y) / len(x)
+    rise = relative_rise(x, y, found.rho) * loss(x, y, np.ones((3, 1)))
+    # A difference of two float32 losses is known to some 1e-7 of the losses.
+    radius = pytest.approx(rise / np.linalg.norm(gradient), rel=1e-5)
+    assert report.perturbation_norm == radius
+    # The curvature, which the budget knows and LESAM does not, adds little.
+    assert found.rho < report.perturbation_norm < 1.1 * found.rho
+    own = keras_sam.suggest_rho(same, x, y, rhos=[found.budget])
+    assert "LESAM:" not in str(own)
+
+
 def test_the_ladder_starts_from_the_default_of_the_method():
     x, y = data()
     result = keras_sam.suggest_rho(linear_model(method="asam"), x, y)
