@@ -44,7 +44,6 @@ import keras
 from keras_sam.backend.common import as_input
 from keras_sam.backend.common import as_tensor
 from keras_sam.backend.common import densify
-from keras_sam.backend.common import draw_purely
 from keras_sam.backend.common import draws_by_example
 from keras_sam.backend.common import filled_like
 from keras_sam.backend.common import generator_variables
@@ -58,6 +57,7 @@ from keras_sam.backend.common import sum_in_turn
 from keras_sam.backend.common import take
 from keras_sam.backend.common import unlisted_state
 from keras_sam.backend.common import with_equal_lengths
+from keras_sam.backend.common import with_pure_randomness
 from keras_sam.backend.common import write_unlisted
 from keras_sam.backend.evaluation import batches_of_evaluate
 from keras_sam.backend.keras_private import DiscardsSharedFunctions
@@ -132,7 +132,6 @@ __all__ = [
     "current_layer_name",
     "densify",
     "dot",
-    "draw_purely",
     "draws_by_example",
     "filled_like",
     "flatten_layers",
@@ -169,5 +168,6 @@ __all__ = [
     "unlisted_state",
     "unscale_loss_for_distribution",
     "with_equal_lengths",
+    "with_pure_randomness",
     "write_unlisted",
 ]

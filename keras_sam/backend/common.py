@@ -83,7 +83,7 @@ def draws_by_example() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def draw_purely(function: Callable[[], Any]) -> Any:
+def with_pure_randomness(function: Callable[[], Any]) -> Any:
     """Return what a function returns: seeds are variables of Keras."""
     return function()
 

@@ -1,9 +1,9 @@
 """Sharp or plain: whether a step does a second pass.
 
 Three things decide: the radius, which a schedule may leave at 0; the iteration,
-for a method that climbs at some steps only; and a statistic of the gradients at
-w. What is known while a step is traced decides there, so that a constant radius
-costs no conditional; the rest decides at run time.
+for a method that perturbs at some steps only; and a statistic of the gradients
+at w. What is known while a step is traced decides there, so that a constant
+radius costs no conditional; the rest decides at run time.
 """
 
 from collections.abc import Callable
@@ -142,7 +142,7 @@ class SharpOrPlain:
         passes = self._passes
         leading = leading_examples(self._batch, self._ascent_fraction)
         clean = passes.clean_pass(
-            leading or self._batch, state, passes.everything
+            leading or self._batch, state, passes.all_positions
         )
         is_sharp, method_state = self._decide(
             self._method.statistic(passes.view.for_method(clean.gradients)),

@@ -91,7 +91,7 @@ def run_pass(
             yield
 
     def evaluate() -> tuple[Tensor, Any]:
-        loss, auxiliary = backend.draw_purely(function)
+        loss, auxiliary = backend.with_pure_randomness(function)
         _check_written(scope, variables)
         following = list(map(scope.get_current_value, state_variables))
         unlisted = [

@@ -35,7 +35,7 @@ class Passes:
 
     Attributes:
         view: `MethodView`.
-        everything: The positions of all trainable variables.
+        all_positions: The positions of all trainable variables.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Passes:
     ) -> None:
         self.loss = loss
         self.method = method
-        self.everything = list(range(len(roles)))
+        self.all_positions = list(range(len(roles)))
         # Keras divides the loss by the number of replicas.
         unit, num_replicas = loss_scale, backend.num_replicas()
         if num_replicas > 1:
@@ -106,7 +106,7 @@ class Passes:
 
         def run() -> Pass:
             perturbed = self.loss.run(
-                *(batch, weights, state, self.everything, self.loss_scale),
+                *(batch, weights, state, self.all_positions, self.loss_scale),
                 **options,
             )
             loss = perturbed.loss
@@ -125,7 +125,7 @@ class Passes:
         self, batch: Batch, state: list[Tensor], method_state: State
     ) -> PartResult:
         """Return the result of a step without a second pass."""
-        clean = self.clean_pass(batch, state, self.everything)
+        clean = self.clean_pass(batch, state, self.all_positions)
         return self.plain_result(clean, method_state)
 
     def plain_result(self, clean: Pass, method_state: State) -> PartResult:

@@ -135,7 +135,7 @@ class TwoPasses(Passes):
         """
         e = self._perturb(self.view.zeros(), rho, method_state)
         only = self.logged_pass(
-            self.view.moved(e), batch, state, self.everything
+            self.view.moved(e), batch, state, self.all_positions
         )
         h = self._shared(self.view.for_method(only.gradients))
         is_sharp = self.view.has_length(h)

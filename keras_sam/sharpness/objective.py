@@ -175,7 +175,7 @@ class Objective:
         """Return which layers write variables, from an eager pass."""
         x = self.batches[0][0].x
         with randomness.WriterScope() as scope, curvature.reported_draws():
-            backend.draw_purely(
+            backend.with_pure_randomness(
                 lambda: backend.predict(self.model, x, self.training)
             )
         return scope.writers
@@ -243,7 +243,7 @@ class Objective:
 
     def _evaluate(self, weights: Vector, state: Vector, batch: Batch) -> Tensor:
         with self._scope(weights, state) as scope:
-            value = backend.draw_purely(lambda: self._of_batch(batch))
+            value = backend.with_pure_randomness(lambda: self._of_batch(batch))
         self._written = list(scope.written.values())
         return value
 

@@ -8,11 +8,11 @@ from keras_sam.backend.torch.autodiff import filled_like
 from keras_sam.backend.torch.autodiff import perturbed_weights
 from keras_sam.backend.torch.autodiff import select
 from keras_sam.backend.torch.autodiff import stored_values
-from keras_sam.backend.torch.random import draw_purely
 from keras_sam.backend.torch.random import draws_by_example
 from keras_sam.backend.torch.random import generator_variables
 from keras_sam.backend.torch.random import kept_generators
 from keras_sam.backend.torch.random import unlisted_state
+from keras_sam.backend.torch.random import with_pure_randomness
 from keras_sam.backend.torch.vectors import add
 from keras_sam.backend.torch.vectors import dot
 from keras_sam.backend.torch.vectors import scale
@@ -27,7 +27,6 @@ __all__ = [
     "cond",
     "densify",
     "dot",
-    "draw_purely",
     "draws_by_example",
     "filled_like",
     "generator_variables",
@@ -40,4 +39,5 @@ __all__ = [
     "stored_values",
     "subtract",
     "unlisted_state",
+    "with_pure_randomness",
 ]

@@ -102,7 +102,7 @@ def draws_by_example() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if is_compiled else _WholeBlocks()
 
 
-def draw_purely(function: Callable[[], Any]) -> Any:
+def with_pure_randomness(function: Callable[[], Any]) -> Any:
     """Call a function that may draw random numbers.
 
     It draws from what the scope around it says, and leaves in the scope what
