@@ -2,7 +2,7 @@ r"""Functional SAM on a language model of characters (35 minutes).
 
     python examples/language_model.py
     python examples/language_model.py --arms 'SAM*' --seeds 0
-    python examples/language_model.py --report       # table only
+    python examples/language_model.py --report       # table and plot only
     python examples/language_model.py --smoke        # a few steps
 
 SAM makes language models worse than AdamW after as many steps, Functional SAM
@@ -72,6 +72,15 @@ ARMS = {
     },
 }
 """Arguments of `SAMModel`, and epochs."""
+
+COLORS = {
+    "AdamW": "#d1661a",
+    "SAM": "#1f6fb2",
+    "FunctionalSAM": "#2a9d5c",
+    "PreconditionedSAM": "#7a5195",
+}
+STYLES = (":", "-", "--")
+"""Of the lines of the radii; that of AdamW is solid."""
 
 
 def load_text():
@@ -200,6 +209,35 @@ def report(runs):
     print(tables.render(header, rows))
 
 
+def draw(runs, output):
+    """Draw the validation loss over epochs, a line for each run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for name, group in runs.items():
+        if name.endswith("twice the epochs"):
+            continue
+        method, _, rho = name.partition(", rho ")
+        style = STYLES[RHOS.index(float(rho)) if rho else 1]
+        for k, record in enumerate(group):
+            losses = record["validation_loss"]
+            axis.plot(
+                range(1, len(losses) + 1),
+                losses,
+                style,
+                color=COLORS[method],
+                label=None if k else name,
+                alpha=0.8,
+            )
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("validation loss, nats a character")
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, ncols=2)
+    figure.savefig(output, dpi=110)
+
+
 def main(given=None):
     """Train what has no record yet, then report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -209,6 +247,7 @@ def main(given=None):
     parser.add_argument("--smoke", action="store_true", help="a few steps")
     file = Path(__file__).parent / "records" / "language_model.jsonl"
     parser.add_argument("--records", type=Path, default=file)
+    parser.add_argument("--output", type=Path, default="language_model.png")
     arguments = parser.parse_args(given)
     if not arguments.report:
         keep_freed_memory()
@@ -230,7 +269,9 @@ def main(given=None):
                 lines.write(json.dumps(record) + "\n")
     found = read(arguments.records)
     groups = {n: [r for r in found if r["name"] == n] for n in ARMS}
-    report({name: group for name, group in groups.items() if group})
+    groups = {name: group for name, group in groups.items() if group}
+    report(groups)
+    draw(groups, arguments.output)
 
 
 def read(file):

@@ -96,8 +96,8 @@ SCRIPTS = {
         ["SAM, ascent weighted", "balanced test accuracy"],
     ),
     "language_model.py": (
-        ["--records", "records.jsonl"],
-        ["records.jsonl"],
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "records.jsonl"],
         ["AdamW", "FunctionalSAM", "validation loss"],
     ),
     "quantize.py": ([], [], ["int8", "4 bits", "SAMModel"]),
