@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+# Notebooks import examples, as they can in the root of the project.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
+)
 # What the pages execute should print nothing but what it computes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -32,7 +32,6 @@ import numpy as np
 import keras_sam
 from keras_sam.experiments.networks import fine_tuned
 
-SETTINGS = {"SGD": {"rho": 0.0}, "SAM": {"rho": 0.05}}
 SAVED = "backbone.keras"
 
 
@@ -105,6 +104,7 @@ def main():
     parser.add_argument("--images", help="folder of images")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rho", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument(
         "--smoke", action="store_true", help="one epoch of one seed"
@@ -116,22 +116,23 @@ def main():
         args.epochs, args.seeds = 1, 1
 
     if args.images:
-        size = (args.image_size, args.image_size)
-        dataset = keras_sam.data.from_folder(args.images, size)
+        dataset = keras_sam.data.from_folder(
+            args.images, (args.image_size, args.image_size)
+        )
         training, test = dataset.train, dataset.test
     else:
         save_backbone(1 if args.smoke else 10)
         training, test = digits(range(5, 10))
 
     print("method  test accuracy")
-    for name, settings in SETTINGS.items():
+    for name, rho in {"SGD": 0.0, "SAM": args.rho}.items():
         accuracies = []
         for seed in range(args.seeds):
             keras.utils.set_random_seed(seed)
             backbone = load_backbone(args.backbone or SAVED, args.image_size)
             some = training if args.images else few(*training, 10, seed)
             model = fine_tuned(backbone, int(training[1].max()) + 1)
-            model = fitted(model, some, args.epochs, seed, **settings)
+            model = fitted(model, some, args.epochs, seed, rho=rho)
             accuracies.append(100 * model.evaluate(*test, verbose=0)[1])
         extremes = f"{min(accuracies):.1f} to {max(accuracies):.1f}"
         print(f"{name:<8}{np.mean(accuracies):.1f} % ({extremes})", flush=True)

@@ -62,6 +62,16 @@ SCRIPTS = {
         ["backbone.keras"],
         ["test accuracy", "SGD", "SAM"],
     ),
+    "efficientnet_lite.py": (
+        [],
+        ["random.keras"],
+        ["3,413,024 weights"],
+    ),
+    "finetune_pretrained.py": (
+        ["--records", "records.jsonl", "--output", "out.png"],
+        ["out.png", "random.keras", "records.jsonl"],
+        ["SGD", "SAM", "wrong labels learned"],
+    ),
     "figure_3.py": (
         ["--records", "records.jsonl", "--output", "out.png"],
         ["out.png", "records.jsonl"],

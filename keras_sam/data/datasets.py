@@ -31,12 +31,16 @@ class ImageDataset:
     test: tuple[Any, Any]
     num_classes: int
 
-    def subset(self, num_train: int, num_test: int) -> "ImageDataset":
-        """Return a fixed random subset of the images.
+    def subset(
+        self, num_train: int, num_test: int, seed: int = 0
+    ) -> "ImageDataset":
+        """Return a random subset of the images.
 
         Args:
             num_train: Integer, at most the number of training images.
             num_test: Integer, at most the number of test images.
+            seed: Integer, of the training images. The test images are always
+                the same. Defaults to 0.
 
         Returns:
             `ImageDataset`.
@@ -46,8 +50,8 @@ class ImageDataset:
         """
         return dataclasses.replace(
             self,
-            train=_choose(self.train, num_train),
-            test=_choose(self.test, num_test),
+            train=_choose(self.train, num_train, seed),
+            test=_choose(self.test, num_test, 0),
         )
 
     def held_out(self, number: int) -> "ImageDataset":
@@ -370,14 +374,14 @@ def digits() -> ImageDataset:
     return ImageDataset((train_x, train_y), (test_x, test_y), 10)
 
 
-def _choose(data: tuple[Any, Any], number: int) -> tuple[Any, Any]:
+def _choose(data: tuple[Any, Any], number: int, seed: int) -> tuple[Any, Any]:
     images, labels = data
     if not 1 <= number <= len(labels):
         raise ValueError(
             f"There are {len(labels)} images. Received: a subset of {number}"
         )
     # A prefix of one permutation: smaller subsets are parts of larger ones.
-    chosen = np.random.default_rng(0).permutation(len(labels))[:number]
+    chosen = np.random.default_rng(seed).permutation(len(labels))[:number]
     return images[chosen], labels[chosen]
 
 

@@ -43,6 +43,7 @@ class Experiment:
         test_split: Of tensorflow-datasets.
         num_train: Number of training images, a fixed random subset; 0 for all.
         num_test: Number of test images, a fixed random subset; 0 for all.
+        redrawn: Whether each seed has another subset of the training images.
         held_out: Number of these training images that are held out and
             replace the test images; 0 for none.
         imbalance: How many times as many training images the first class has
@@ -59,8 +60,8 @@ class Experiment:
             of wrong labels learned are measured after each epoch; 0 for none.
         bootstrap: Whether to train twice, the second time from scratch on the
             labels that the first network predicts.
-        network: A key of `networks.NETWORKS`, or a name in
-            `keras.applications`.
+        network: A key of `networks.NETWORKS`, a name in `keras.applications`,
+            or `"file"`, the network in the file of `weights`.
         depth: Layers with weights; 0 for the default of the network.
         width: Channels or their factor; 0 for the default of the network.
         weights: Weights to fine-tune, with the statistics of batch
@@ -119,6 +120,7 @@ class Experiment:
     test_split: str = "test"
     num_train: int = 0
     num_test: int = 0
+    redrawn: bool = False
     held_out: int = 0
     imbalance: float = 1.0
     image_size: int = 0
@@ -162,7 +164,12 @@ class Experiment:
         ):
             _check_name(name, getattr(self, name), known)
         if not callable(getattr(keras.applications, self.network, None)):
-            _check_name("network", self.network, networks.NETWORKS)
+            _check_name("network", self.network, (*networks.NETWORKS, "file"))
+        if self.network == "file" and self.weights in _NO_FILES:
+            raise ValueError(
+                '`network="file"` needs `weights`, the file of a saved model. '
+                f"Received: weights={self.weights!r}"
+            )
         self._check_numbers()
         if not all(1 <= epoch <= self.num_epochs for epoch in self.spectrum):
             raise ValueError(
@@ -228,12 +235,13 @@ class Experiment:
         Steps are eager: compilation would take longer than the single step.
         """
         network, depth, width = networks.smallest(self.network)
+        is_random = self.weights and network != "file"
         return dataclasses.replace(
             self,
             network=network,
             depth=depth,
             width=width,
-            weights="random" if self.weights else "",
+            weights="random" if is_random else self.weights,
             num_train=8,
             num_test=8,
             imbalance=1.0,
@@ -272,6 +280,7 @@ SAM_ARGUMENTS = {
 """The arguments of `SAMModel`, with their defaults."""
 
 _TYPES = get_type_hints(Experiment)
+_NO_FILES = ("", "imagenet", "random")
 _NOT_DECISIVE = (
     *("folder", "workers", "seeds", "table", "paper_error", "hardware"),
 )

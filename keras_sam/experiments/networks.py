@@ -192,7 +192,7 @@ def pretrained(
     """Return a trained network without its last layer.
 
     Args:
-        name: A name in `keras.applications`.
+        name: A name in `keras.applications`; not used with a file.
         weights: `"imagenet"`, which is downloaded; `"random"`, for tests; or a
             file of a saved model without its last layer.
         input_shape: Height, width and channels of the images.

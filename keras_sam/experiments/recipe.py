@@ -26,7 +26,8 @@ the best of `examples/records`, of which small networks reach a tenth.
 GROUPS = {
     "data": (
         *("source", "dataset", "folder", "train_split", "test_split"),
-        *("num_train", "num_test", "held_out", "image_size", "standardize"),
+        *("num_train", "num_test", "redrawn", "held_out", "image_size"),
+        "standardize",
         *("augmentation", "mixup", "label_noise", "include_own", "watched"),
         "bootstrap",
     ),

@@ -72,9 +72,11 @@ def run(
     # the network has no such size.
     strategies.scope(experiment.strategy)
     networks.check(experiment.network, experiment.depth, experiment.width)
-    dataset = sources.load(experiment)
+    dataset = sources.load(experiment, missing[0])
     new = []
     for seed in missing:
+        if experiment.redrawn and seed != missing[0]:
+            dataset = sources.load(experiment, seed)
         run_dir = folder / experiment.name / records.digest(experiment, seed)
         metrics = Run(experiment, dataset, seed, run_dir, verbose).metrics()
         new.append(records.make(experiment, seed, metrics, command))

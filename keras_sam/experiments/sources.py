@@ -46,8 +46,8 @@ _IMAGENET = (
 _MNIST = (np.array([33.3285], "float32"), np.array([78.5655], "float32"))
 
 
-def load(experiment: Any) -> ImageDataset:
-    """Return the images of an experiment."""
+def load(experiment: Any, seed: int = 0) -> ImageDataset:
+    """Return the images of an experiment, for one of its seeds."""
     size = (experiment.image_size, experiment.image_size)
     splits = (experiment.train_split, experiment.test_split)
     folder = experiment.folder or None
@@ -64,6 +64,7 @@ def load(experiment: Any) -> ImageDataset:
         dataset = dataset.subset(
             experiment.num_train or len(dataset.train[1]),
             experiment.num_test or len(dataset.test[1]),
+            seed if experiment.redrawn else 0,
         )
     if experiment.imbalance > 1:
         dataset = dataset.long_tailed(experiment.imbalance)

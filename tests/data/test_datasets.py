@@ -118,6 +118,14 @@ def test_subset_is_a_choice_without_repetition():
         data.digits().subset(100, 451)
 
 
+def test_subsets_of_other_seeds_have_the_same_test_images():
+    whole = data.digits()
+    first, second = (whole.subset(100, 50, seed) for seed in (0, 1))
+    np.testing.assert_array_equal(first.test[0], second.test[0])
+    assert first.train[1].tolist() == whole.subset(100, 50).train[1].tolist()
+    assert first.train[1].tolist() != second.train[1].tolist()
+
+
 @pytest.mark.parametrize(
     "read", [data.from_strips, lambda folder: data.from_folder(folder, (4, 4))]
 )

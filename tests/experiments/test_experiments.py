@@ -1,6 +1,7 @@
 """The runner: settings, records, and resuming after a kill."""
 
 import dataclasses
+import importlib
 import importlib.util
 import json
 import math
@@ -394,6 +395,51 @@ def test_images_held_out_are_tested_on_and_not_trained_on():
     assert {x.tobytes() for x in found} == {x.tobytes() for x in whole.train[0]}
     with pytest.raises(ValueError, match="Of 20 images some must remain"):
         whole.held_out(20)
+
+
+@pytest.mark.parametrize("redrawn", [False, True])
+def test_seeds_have_other_training_images_on_request(
+    redrawn, tmp_path, monkeypatch
+):
+    trained_on = []
+
+    def metrics(started):
+        trained_on.append(started.dataset.train[0].tobytes())
+        return {"error": 0.0, "num_train": 20, "num_weights": 1}
+
+    monkeypatch.setattr(
+        importlib.import_module("keras_sam.experiments.run").Run,
+        "metrics",
+        metrics,
+    )
+    settings = ("num_train=20", f"redrawn={redrawn}", "seeds=0,1,2")
+    experiment = tiny("label-noise-40/sgd", *settings)
+    run(experiment, tmp_path)
+    different = len(set(trained_on))
+    assert different == (3 if redrawn else 1)
+    expected = [
+        sources.load(experiment, seed).train[0].tobytes()
+        for seed in experiment.seeds
+    ]
+    assert trained_on == expected
+
+
+def test_the_network_may_be_in_a_file(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    features = keras.layers.Flatten()(inputs)
+    file = tmp_path / "backbone.keras"
+    keras.Model(inputs, features).save(file)
+    settings = ("width=0", "depth=0", "network=file", f"weights={file}")
+    experiment = tiny("label-noise-40/sgd", *settings)
+    assert experiment.smoke().weights == str(file)
+    [record] = run(experiment, tmp_path, verbose=0)
+    assert record["num_weights"] == 64 * 10 + 10
+
+
+@pytest.mark.parametrize("weights", ["", "imagenet", "random"])
+def test_a_network_in_no_file_is_refused(weights):
+    with pytest.raises(ValueError, match=f"the file of .* weights='{weights}'"):
+        tiny("label-noise-40/sgd", "network=file", f"weights={weights}")
 
 
 def test_images_are_scaled_to_one_on_request():
