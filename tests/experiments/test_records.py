@@ -99,7 +99,7 @@ def test_a_record_from_before_a_setting_has_its_default(tmp_path):
     file.write_text(written)
     [record] = records.read(file)
     expected = {"stable": 0.0, "ema": 0.0, "held_out": 0, "watched": 0}
-    expected["imbalance"] = 1.0
+    expected |= {"imbalance": 1.0, "redrawn": False}
     assert record["settings"] == settings | expected
 
 
