@@ -35,7 +35,6 @@ Private Keras names that this folder relies on, each covered by
 | `Variable._convert_to_tensor` | a variable that stays in main memory |
 | `Variable._direct_assign` | a variable kept by PyTorch itself |
 | `global_seed_generator` | made before a pass, not in it |
-| `random_seed_dtype` | the dtype of a seed |
 | `SeedGenerator._initial_seed` | whether PyTorch's generators are drawn from |
 """
 

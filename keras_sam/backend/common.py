@@ -96,7 +96,9 @@ def normal_like(vector: Vector, seed: int, count: Tensor) -> Vector:
         seed: Integer >= 0.
         count: Scalar; each whole number has draws of its own.
     """
-    dtype = keras_private.random_seed_dtype()
+    # The dtype of a seed differs between backends; this is called in traces,
+    # where no generator can be made to ask it.
+    dtype = _SEED_DTYPES[keras.backend.backend()]
     second = keras.ops.cast(keras.ops.round(count), dtype)
     draws = []
     for i, tensor in enumerate(vector):
@@ -112,6 +114,9 @@ def normal_like(vector: Vector, seed: int, count: Tensor) -> Vector:
             )
         )
     return draws
+
+
+_SEED_DTYPES = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
 
 
 class _GivenSeed(keras.random.SeedGenerator):

@@ -5,7 +5,6 @@ import weakref
 from typing import Any
 
 import keras
-from keras.src.backend import random_seed_dtype
 from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.masking import set_keras_mask
 from keras.src.backend.common.name_scope import current_path
@@ -29,7 +28,6 @@ __all__ = [
     "functional_init_arguments",
     "get_keras_mask",
     "get_stateless_scope",
-    "random_seed_dtype",
     "set_keras_mask",
     "unscale_loss_for_distribution",
 ]

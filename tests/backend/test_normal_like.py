@@ -1,7 +1,9 @@
 """Normal numbers that follow from a seed and a count."""
 
 import itertools
+from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -15,6 +17,19 @@ def draws(seed, count):
     tensors = [np.zeros((4, 3), "float32"), np.zeros((4, 3), "float32")]
     drawn = backend.normal_like(tensors, seed, ops.convert_to_tensor(count))
     return [ops.convert_to_numpy(tensor) for tensor in drawn]
+
+
+def test_seeds_have_the_dtype_of_a_generator():
+    given = []
+
+    def record(*arguments, seed, **options):
+        given.append(seed.next())
+        return np.zeros(1)
+
+    with mock.patch.object(keras.random, "normal", record):
+        draws(0, 0.0)
+    expected = keras.random.SeedGenerator(0).next().dtype
+    assert {seed.dtype for seed in given} == {expected}
 
 
 def test_equal_arguments_give_equal_numbers():
