@@ -113,7 +113,9 @@ class FlatModel:
             loss = self.model.compute_loss(x, y, nest, sample_weight)
             return loss, (loss, ())
 
-        return frameworks.gradients(compute, outputs)[0]
+        # Regularizers find the weights only among these, with JAX.
+        variables = [*outputs, *self.variables]
+        return frameworks.gradients(compute, variables)[0][: len(outputs)]
 
     def differentiate(self, batch, leading=None, by_outputs=None):
         """Return a pass.
