@@ -1,4 +1,4 @@
-r"""Fine-tune a network trained on ImageNet, with and without SAM, on CIFAR-10.
+r"""Fine-tune a network trained on ImageNet, with and without SAM (hours).
 
     python examples/efficientnet_lite.py FILE efficientnet_lite0.keras  # once
     python examples/finetune_pretrained.py --images FOLDER

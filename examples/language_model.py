@@ -1,4 +1,4 @@
-r"""Functional SAM on a language model of characters (35 minutes).
+r"""Functional SAM on a language model of characters (over an hour).
 
     python examples/language_model.py
     python examples/language_model.py --arms 'SAM*' --seeds 0
