@@ -1,4 +1,4 @@
-r"""A long tail of rare classes on CIFAR-10, and losses for the ascent (an hour).
+r"""A long tail of rare classes, and losses for the ascent alone (an hour).
 
     python examples/long_tail.py                       # CIFAR-10 from TFDS
     python examples/long_tail.py --images FOLDER       # CIFAR-10 from strips

@@ -24,9 +24,9 @@ batches and wrong labels differ; the test digits are the same):
     keras.Model   91.4 +- 1.7 %         89.3 to 93.1 %
     SAMModel      95.0 +- 1.0 %         93.6 to 96.2 %
 
-The radius was chosen without the test digits (`--radii`, 5 seeds): of the labels
-of a quarter of the training digits, held out and as noisy as the others, the
-network predicts 53.8 % without SAM, and 58.2, 60.4, 60.9 and 60.8 % with a
+The radius was chosen without the test digits (`--radii`, 5 seeds). Of the
+labels of a quarter of the training digits, held out and as noisy as the others,
+the network predicts 53.8 % without SAM, and 58.2, 60.4, 60.9 and 60.8 % with a
 radius of 0.1, 0.2, 0.3 and 0.5. With 0.7 it is 32.3 %, and with 1 at chance.
 
 It takes about 50 s on two CPU cores. The step of such a small network is mostly
