@@ -108,10 +108,16 @@ class Settings:
         }
 
 
-def _deserialized(value: Any) -> Any:
-    if isinstance(value, dict):
-        return keras.saving.deserialize_keras_object(value)
-    return value
+def _deserialized(nest: Any) -> Any:
+    """Return a nest with objects in the place of their configurations."""
+    return keras.tree.traverse(_object, nest)
+
+
+def _object(node: Any) -> Any:
+    """Return what a configuration is of; `None` for another node."""
+    if isinstance(node, dict) and {"class_name", "config"} <= node.keys():
+        return keras.saving.deserialize_keras_object(node)
+    return None
 
 
 def _check_perturbation(perturbation: Any) -> str | int:

@@ -22,8 +22,7 @@ def lines(model: Any) -> list[str]:
     if sam.ascent_fraction < 1:
         found.append(f" Ascent fraction: {sam.ascent_fraction:g}")
     if sam.ascent_loss is not None:
-        config = keras.saving.serialize_keras_object(sam.ascent_loss)
-        found.append(f" Ascent loss: {_serialized(config)}")
+        found.append(f" Ascent loss: {_loss(sam.ascent_loss)}")
     return found
 
 
@@ -46,9 +45,23 @@ def _described(rho: Any) -> str:
     return _serialized(keras.saving.serialize_keras_object(rho))
 
 
+def _loss(nest: Any) -> str:
+    """Return losses in a nest, functions by their names."""
+    if isinstance(nest, dict):
+        shown = ", ".join(f"{k!r}: {_loss(v)}" for k, v in nest.items())
+        return f"{{{shown}}}"
+    if isinstance(nest, (list, tuple)):
+        return f"[{', '.join(map(_loss, nest))}]"
+    if hasattr(nest, "__name__"):
+        return nest.__name__
+    return _serialized(keras.saving.serialize_keras_object(nest))
+
+
 def _serialized(value: Any) -> str:
     if not isinstance(value, dict) or "class_name" not in value:
         return repr(value)
+    if isinstance(value["config"], str):  # A function, by its name.
+        return value["config"]
     arguments = value["config"].items()
     shown = ", ".join(
         f"{k}={_serialized(v)}" for k, v in arguments if k != "name"

@@ -204,6 +204,39 @@ def test_a_file_keeps_every_setting(kind, tmp_path):
     assert_same_settings(keras.models.load_model(path), model)
 
 
+@keras.saving.register_keras_serializable("tests")
+def absolute_error(y, y_pred):
+    return keras.ops.abs(y - y_pred)
+
+
+def two_outputs(outputs, ascent_loss):
+    """Return a compiled model whose outputs are in a nest of their names."""
+    inputs = keras.Input((6,))
+    outputs = keras.tree.map_structure(
+        lambda name: keras.layers.Dense(1, name=name)(inputs), outputs
+    )
+    model = keras_sam.SAMModel(inputs, outputs, ascent_loss=ascent_loss)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("names", [["a", "b"], {"a": "a", "b": "b"}])
+@pytest.mark.parametrize("loss", [keras.losses.Huber(), absolute_error])
+def test_losses_in_a_nest_are_kept(names, loss, tmp_path):
+    given = keras.tree.map_structure(
+        lambda name: loss if name == "a" else None, names
+    )
+    model = two_outputs(names, given)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for copied in (loaded, keras.models.clone_model(model)):
+        assert_same_settings(copied, model)
+        keras.tree.assert_same_structure(copied.sam.ascent_loss, given)
+        first, second = keras.tree.flatten(copied.sam.ascent_loss)
+        assert type(first) is type(loss)
+        assert second is None
+
+
 def test_a_subclass_without_get_config_keeps_simple_settings(tmp_path):
     model = built(lambda settings: BareNet(**settings), {"rho": 0.3})
     path = tmp_path / "model.keras"

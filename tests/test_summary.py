@@ -6,6 +6,23 @@ from keras import layers
 import keras_sam
 
 
+class Averaged(keras.losses.Loss):
+    """The mean of a registered function."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.call = function
+
+    def get_config(self):
+        function = keras.saving.serialize_keras_object(self.call)
+        return {"function": function}
+
+
+@keras.saving.register_keras_serializable("tests")
+def error(y, y_pred):
+    return y - y_pred
+
+
 def lines(**settings):
     """Return the lines of the summary of a small network."""
     network = keras.Sequential([
@@ -40,6 +57,11 @@ def test_weights_that_are_left_out_and_parts_are_counted():
 
 def test_a_loss_for_the_ascent_is_shown():
     assert lines(ascent_loss="mae")[-1] == " Ascent loss: 'mae'"
+    nest = {"a": [error, None], "b": Averaged(error)}
+    assert lines(ascent_loss=nest)[-1] == (
+        " Ascent loss: {'a': [error, None], "
+        "'b': Averaged(function=tests>error)}"
+    )
 
 
 def test_a_schedule_is_shown_with_its_arguments():

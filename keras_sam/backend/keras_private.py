@@ -76,18 +76,21 @@ def loss_in_place_of_compiled(
     names = getattr(model, "output_names", None)
     values = [
         CompileLoss(one, output_names=names)(y, y_pred, sample_weight)
-        for one in _one_at_a_time(loss)
+        for one in _one_at_a_time(loss, y_pred)
     ]
     added = map(model._aggregate_additional_loss, model.losses)
     return sum([*values, *added])
 
 
-def _one_at_a_time(loss: Any) -> list[Any]:
+def _one_at_a_time(loss: Any, y_pred: Any) -> list[Any]:
     """Return the losses in a nest, each with `None` in the place of others.
 
-    For several at once Keras would make metrics, in the middle of a pass.
+    For several at once Keras would make metrics, in the middle of a pass. A
+    list for a single output is a sum.
     """
     leaves = keras.tree.flatten(loss)
+    if isinstance(loss, (list, tuple)) and not keras.tree.is_nested(y_pred):
+        return [leaf for leaf in leaves if leaf is not None]
     return [
         keras.tree.pack_sequence_as(
             loss, [leaf if i == k else None for i in range(len(leaves))]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import keras_sam
 from tests import frameworks
@@ -108,8 +109,19 @@ def test_the_same_loss_changes_nothing(name, loss):
     assert logs == expected_logs
 
 
-def test_the_loss_of_one_output_does_not_perturb_the_others():
-    model = two_outputs(ascent_loss={"a": "mse", "b": None})
+@pytest.mark.parametrize("mode", marks.EAGER_AND_GRAPH)
+def test_several_losses_of_one_output_are_added(mode):
+    after = []
+    for loss in (lambda y, p: (y - p) ** 2 + ops.abs(y - p), ["mse", "mae"]):
+        model = regression(mode, ascent_loss=loss)
+        model.train_on_batch(X, Y)
+        after.append(flat(model.get_weights()))
+    np.testing.assert_allclose(*after, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError()])
+def test_the_loss_of_one_output_does_not_perturb_the_others(loss):
+    model = two_outputs(ascent_loss={"a": loss, "b": None})
     model.compile(keras.optimizers.SGD(RATE), ["mse", "mae"], **EAGER)
     report = keras_sam.verify(model, X, [Y, Y])
     assert report.relative_sizes["a/kernel"] > 0.01
