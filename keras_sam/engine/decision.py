@@ -141,7 +141,7 @@ class SharpOrPlain:
         """
         passes = self._passes
         leading = leading_examples(self._batch, self._ascent_fraction)
-        clean = passes.clean_pass(
+        clean = passes.ascent_pass(
             leading or self._batch, state, passes.all_positions
         )
         is_sharp, method_state = self._decide(

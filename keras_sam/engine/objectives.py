@@ -59,7 +59,8 @@ class Objectives:
         def objective(batch: Batch, y_pred: Any) -> Tensor:
             leaves = _leaves(y_pred)
             slopes = [
-                ops.sum(d * ops.cast(z, d.dtype))
+                # The logit of a class that is ruled out may be infinite.
+                ops.sum(ops.where(d == 0, d, d * ops.cast(z, d.dtype)))
                 for d, z in zip(by_outputs, leaves)
                 if d is not None
             ]
@@ -84,11 +85,14 @@ class Objectives:
             for z, dtype, is_real in zip(leaves, dtypes, are_real)
         ]
         point: Vector = []
+        added = backend.get_stateless_scope().losses
 
         @contextlib.contextmanager
         def open_at(values: Vector) -> Iterator[None]:
             point[:] = values
-            with PassScope():  # What the loss writes is written once.
+            # What the loss writes is written once.
+            with PassScope() as scope:
+                scope.losses.extend(added)
                 yield
 
         _, found = backend.auxiliary_and_gradients(

@@ -67,8 +67,8 @@ class TwoPasses(Passes):
             state: Values of the state variables, from which both passes start.
             method_state: What the method stores.
             rho: Scalar > 0.
-            clean: What `clean_pass` returned for the same batch and state, if
-                it has been called.
+            clean: What `ascent_pass` returned for the same batch and state,
+                if it has been called.
 
         Returns:
             `PartResult` and `Inspection`.
@@ -78,9 +78,7 @@ class TwoPasses(Passes):
             return self._perturbed_pass_only(batch, state, method_state, rho)
         leading = leading_examples(batch, self._ascent_fraction)
         if clean is None:
-            clean = self.clean_pass(
-                leading or batch, state, view.wanted, **self._ascent
-            )
+            clean = self.ascent_pass(leading or batch, state, view.wanted)
         g = self._shared(view.for_method(clean.gradients))
         has_length = view.has_length(g)
         is_finite_at_w = None
@@ -118,6 +116,12 @@ class TwoPasses(Passes):
                 clean.loss, rise, clean.gradients, e, perturbed.gradients
             ),
         )
+
+    def ascent_pass(
+        self, batch: Batch, state: list[Tensor], wanted: list[int]
+    ) -> Pass:
+        """Return the clean pass that the perturbation is computed from."""
+        return self.clean_pass(batch, state, wanted, **self._ascent)
 
     def _perturbed_pass_only(
         self,
