@@ -26,8 +26,8 @@ the best of `examples/records`, of which small networks reach a tenth.
 GROUPS = {
     "data": (
         *("source", "dataset", "folder", "train_split", "test_split"),
-        *("num_train", "num_test", "redrawn", "held_out", "image_size"),
-        "standardize",
+        *("num_train", "num_test", "redrawn", "imbalance", "held_out"),
+        *("image_size", "standardize"),
         *("augmentation", "mixup", "label_noise", "include_own", "watched"),
         "bootstrap",
     ),
@@ -44,13 +44,17 @@ GROUPS = {
 }
 """The lines of a page, with the settings in them."""
 
+UNUSED = {"imbalance": 1.0}
+"""Settings that are not shown, besides those that are false."""
+
 
 def page(experiment: Experiment, command: str) -> str:
     """Return the settings of an experiment as a table, without unused ones."""
     rows = [("command", command)]
     for title, names in GROUPS.items():
         values = ((name, getattr(experiment, name)) for name in names)
-        rows.append((title, ", ".join(f"{k}={v}" for k, v in values if v)))
+        shown = (f"{k}={v}" for k, v in values if v and v != UNUSED.get(k))
+        rows.append((title, ", ".join(shown)))
     sam = ", ".join(f"{name}={v!r}" for name, v in experiment.sam.items())
     table = experiment.table
     source = f"{'table ' * table.isdigit()}{table} of {PAPER}"
