@@ -8,10 +8,11 @@ training (arXiv 2605.02105 and 2503.11078): rounding moves the weights by a
 perturbation that nobody chose, and SAM has trained for a low loss around them.
 
 The networks of `quickstart.py`, without and with SAM, once on the right labels
-and once with 40 % wrong ones, are rounded by `model.quantize("int8")` of Keras,
-and to 4 bits, with one scale for each kernel, by hand. Prints accuracy and loss
-on the test digits before and after, as mean and range over five seeds. Nothing
-is trained after rounding.
+and once with 40 % of them drawn at random, are rounded in two ways: by
+`model.quantize("int8")` of Keras, which has a scale for each unit and also
+rounds the inputs of each layer, and to 4 bits by hand, with one scale for each
+kernel. Prints accuracy and loss on the test digits before and after, as mean
+and range over five seeds. Nothing is trained after rounding.
 
 Results: `docs/results/quantize.md`. Takes about three minutes on two CPU cores.
 """
@@ -89,7 +90,10 @@ def main(given=None):
                 frontier.mean_and_range(losses, ".3f"),
                 frontier.mean_and_range(changes, "+.4f"),
             ))
-    header = ("wrong", "trained as", "weights", "accuracy, %", "loss", "change")
+    header = (
+        *("random labels", "trained as", "weights"),
+        *("accuracy, %", "loss", "change"),
+    )
     print(f"Clean test digits, {len(seeds)} seeds: mean (lowest to highest)")
     print(tables.render(header, rows))
 
