@@ -103,11 +103,14 @@ class SAMModel(Trainer):
             Defaults to 1.
         ascent_loss: A loss for the perturbation alone, as `compile` takes it:
             for example class-weighted or focal for long-tailed data, or the
-            loss of one of several outputs, with `None` for the others. The
-            gradient that the optimizer applies, the logged loss and
+            loss of one of several outputs, with `None` for the others. It has
+            no `loss_weights`, takes the place of `compute_loss`, and needs a
+            target for each output; what layers add to the loss is added to it
+            too. The gradient that the optimizer applies, the logged loss and
             `sharpness` are those of the loss of `compile`. Not for methods
-            that also use the gradient of that loss at w: GSAM, WeightedSAM,
-            StableSAM, LookSAM and AESAM. Defaults to `None`: the loss of
+            that also use the gradient of that loss at w (GSAM, WeightedSAM,
+            StableSAM, LookSAM, AESAM), nor for those without a pass at w
+            (MomentumSAM, RandomAscent). Defaults to `None`: the loss of
             `compile`.
         **kwargs: As for `keras.Model`.
 

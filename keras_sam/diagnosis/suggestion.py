@@ -61,8 +61,8 @@ class RhoSuggestion(Displayed):
     def budget(self) -> float:
         """The rise of the loss at the suggested radius, in units of the loss.
 
-        To first order, `LESAM` with this budget as `rho` perturbs by as much
-        on this batch.
+        To first order, `LESAM` with this budget as `rho` raises the loss by as
+        much on this batch, unless it has an `ascent_loss`.
         """
         return abs(self.loss) * self.rises[self.rhos.index(self.rho)]
 

@@ -39,7 +39,8 @@ class Verification(Displayed):
         relative_sizes: For each perturbed variable, by path, the norm of e
             divided by that of the weights (infinite for weights of zero).
         angle: Degrees between the gradients at w and at w + e, over the
-            perturbed variables. `nan` for a method with one pass.
+            perturbed variables. With `ascent_loss`, that at w is of this loss.
+            `nan` for a method with one pass.
         num_perturbed: The number of perturbed weights.
         num_weights: The number of trainable weights.
         left_after_rounding: The fraction of e that remains in w + e:

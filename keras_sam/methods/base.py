@@ -58,7 +58,8 @@ class Method(abc.ABC):
             `gradients` in `combine` and `next_state` are those of that pass.
         holds_outputs: Class attribute. Whether h follows the gradient of the
             loss by the predictions at w, so that only the network is
-            differentiated at w + e; see `FunctionalSAM`.
+            differentiated at w + e; see `FunctionalSAM`. Not for a method
+            with one pass.
 
     Example:
     >>> class Unnormalized(keras_sam.methods.Method):

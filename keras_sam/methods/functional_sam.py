@@ -20,9 +20,9 @@ class FunctionalSAM(SteepestAscent):
     dominates and does not help. This method keeps the first alone.
 
     Regularizers, and what layers add to the loss, are differentiated at w + e
-    as in SAM. `compute_loss` is called once more in each pass, with predictions
-    that are constants. Not for `ascent_fraction` below 1, nor for training
-    loops of one's own.
+    as in SAM. The loss is computed twice in the first pass, and in the second
+    one with predictions that are constants. Not for `ascent_fraction` below 1,
+    nor for training loops of one's own.
 
     Args:
         metric: In which the length is measured; see `SAM`. Defaults to
