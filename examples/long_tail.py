@@ -12,10 +12,10 @@ of CIFAR-10, 1,000 images of each class. SAM perturbs for the loss of the
 training images, which are of the frequent classes. `ascent_loss` gives the
 perturbation a loss of its own, here with weights for the classes: one over the
 number of images; 1 for the five rarest and 0 for the others, as in ImbSAM (Zhou
-et al., 2023, arXiv 2308.07815); or a power of what is not of the class, as in
-Focal-SAM (Li et al., 2025, arXiv 2505.01660). In both papers the
-loss at the perturbed weights is that of the weighted classes, too; here it is
-the cross-entropy of all classes in all arms.
+et al., 2023, arXiv 2308.07815); or a power of the share of all other classes,
+as in Focal-SAM (Li et al., 2025, arXiv 2505.01660). In both papers the loss at
+the perturbed weights is that of the weighted classes, too; here it is the
+cross-entropy of all classes in all arms.
 
 The network is a ResNet-8 of width 32 whose first convolution has stride 2, with
 flips and crops, 20 epochs, SGD with Nesterov's momentum and cosine decay,

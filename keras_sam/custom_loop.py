@@ -65,8 +65,8 @@ def sharpness_aware_gradients(
         variables: The trainable `keras.Variable`s to perturb and to
             differentiate by.
         method: A `keras_sam.methods.Method` or its name. A method with plain
-            steps, or with corrections past the optimizer, needs `fit`.
-            Defaults to `"sam"`.
+            steps, with corrections past the optimizer, or that needs the
+            predictions (`FunctionalSAM`) needs `fit`. Defaults to `"sam"`.
         rho: Finite number >= 0, or a scalar tensor. Defaults to the method's
             default.
         state: The `state` of the previous result; `None` at the first step.
