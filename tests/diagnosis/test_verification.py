@@ -38,6 +38,12 @@ def expected(formula, rho, ascent_fraction=1.0, chosen=None):
     leading = [a[: math.ceil(ascent_fraction * 6)] for a in whole]
     weight = small_network.flat(small_network.network().get_weights())
     chosen = np.ones(weight.shape, bool) if chosen is None else chosen
+    gradients = []
+
+    def gradient(w, held=None):
+        gradients.append(PROBLEM.gradient(w, *whole, held=held))
+        return gradients[-1]
+
     at = At(
         weight,
         rho,
@@ -46,10 +52,10 @@ def expected(formula, rho, ascent_fraction=1.0, chosen=None):
         formula.start(weight.size),
         None,
         PROBLEM.gradient(weight, *leading),
-        lambda w: PROBLEM.gradient(w, *whole),
+        gradient,
     )
     e = formula.two_passes(at).e
-    g, h = at.g[chosen], at.gradient(weight + e)[chosen]
+    g, h = at.g[chosen], gradients[-1][chosen]
     norm = np.linalg.norm
     bounds = np.cumsum([3 * 4, 4, 4])
     parts = zip(
