@@ -24,7 +24,7 @@ resumed. Prints the balanced test accuracy and its difference from SGD, paired
 by seed with a 95 % interval. On two CPU cores a run of SGD takes about two
 minutes, one of SAM about four.
 
-Results: `docs/results/long_tail.md`.
+Results: `docs/results/examples.md`.
 """
 
 import dataclasses

@@ -55,6 +55,7 @@ RESULTS = {
     ),
     "figure_3-short": _script("figure_3-short", "--setting", "short"),
     "edge_of_stability": _script("edge_of_stability"),
+    "language_model": _script("language_model"),
     "label_noise": _experiments("label_noise", "--x", "label_noise"),
     "m_sharpness": _experiments(
         "m_sharpness", "--x", "rho", "--by", "num_microbatches"
