@@ -10,6 +10,7 @@ import pytest
 
 from tests import frameworks
 from tests import marks
+from tests.methods.table import METHODS
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -47,16 +48,31 @@ frameworks.exact()
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and slow cases of the others."""
     folder = Path(__file__).parent
     cases = Counter()
     for item in items:
         file = item.path.relative_to(folder).as_posix()
         test = getattr(item, "originalname", item.name)
+        is_represented = (
+            file.startswith(marks.REPRESENTED)
+            and test not in marks.FOR_EVERY_METHOD
+            and _methods_of(item) - {*marks.COMPILED}
+        )
+        # The first case is fast if there is no other.
+        if is_represented and cases[file, test]:
+            item.add_marker(marks.slow)
+            continue
         cases[file, test] += 1
         most = marks.FAST_CASES.get(file, {}).get(test, math.inf)
         if file.startswith(marks.SLOW_FILES) or cases[file, test] > most:
             item.add_marker(marks.slow)
+
+
+def _methods_of(item):
+    """Return the names of methods among the parameters of a test."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {v for v in values if isinstance(v, str) and v in METHODS}
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,18 @@ COMPILED = (
 one without anything, one that corrects, stores, decides, has one pass, and
 differentiates something else."""
 
+REPRESENTED = (
+    *("contract/", "diagnosis/", "engine/test_steps.py", "methods/"),
+    "trainers/",
+)
+"""Where the cases of all other methods are slow."""
+
+FOR_EVERY_METHOD = (
+    "test_every_step_is_that_of_the_paper",
+    "test_get_knows_a_method_by_name_instance_and_configuration",
+)
+"""Tests there that are fast for all methods."""
+
 
 def with_modes(names):
     """Return pairs of a method and a mode: all eagerly, a few compiled too."""
