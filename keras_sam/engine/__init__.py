@@ -9,6 +9,9 @@ h = gradient of the loss at w + e             perturbed pass
 u = combine(g, h, method_state)               for the optimizer, applied at w
 ```
 
+g may be of a loss of its own (`ascent_loss`), and h of the loss as it is linear
+in the predictions at w (`FunctionalSAM`): `objectives` has both.
+
 `two_passes.TwoPasses.__call__` is these four lines. The method gives `perturb`
 and `combine` (`keras_sam.methods`); for SAM e = rho g / ||g|| and u = h.
 

@@ -14,7 +14,9 @@ from tests import marks
 from tests import small_network
 from tests.arrays import assert_same
 from tests.arrays import flat
+from tests.arrays import values
 from tests.contract.twins import normal
+from tests.contract.twins import twins
 from tests.frameworks import MODES
 
 RHO, RATE = 0.3, 0.1
@@ -126,3 +128,25 @@ def test_outputs_are_held_where_the_first_pass_decides(num_microbatches):
         )
         after.append(small_network.fit(model).weights)
     assert_same(*after)
+
+
+@pytest.mark.parametrize("name", marks.MODES)
+def test_masked_steps_of_a_sequence_count_in_neither_pass(name):
+    """The Jacobian of a linear model is constant, so that h is g."""
+    x = np.random.default_rng(3).normal(size=(4, 5, 2)).astype("float32")
+    x[:, 3:] = 0.0  # These are masked.
+    y = np.ones((4, 5, 1), "float32")
+
+    def make(model):
+        inputs = keras.Input((5, 2))
+        outputs = layers.Dense(1)(layers.Masking()(inputs))
+        return model(inputs, outputs)
+
+    settings = {"method": "functional_sam", "rho": RHO}
+    after = []
+    for one in twins(make, **settings):
+        one.compile(keras.optimizers.SGD(RATE), "mse", **MODES[name])
+        one.train_on_batch(x, y)
+        after.append(values(one.trainable_variables))
+    for expected, found in zip(*after):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
