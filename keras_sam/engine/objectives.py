@@ -41,8 +41,9 @@ class Objectives:
         ascent = backend.loss_in_place_of_compiled(
             model, model.sam.ascent_loss, y, y_pred, sample_weight
         )
-        change = _without_value(ops.cast(ascent, loss.dtype))
-        return ops.stop_gradient(loss) + change
+        # An infinite ascent loss has no direction; inf - inf would be NaN.
+        change = ops.where(ops.isfinite(ascent), _without_value(ascent), 0.0)
+        return ops.stop_gradient(loss) + ops.cast(change, loss.dtype)
 
     def linear(self, by_outputs: Gradients) -> Objective:
         """Return the loss, linearized in the predictions.

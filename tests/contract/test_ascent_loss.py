@@ -139,3 +139,21 @@ def test_a_plain_step_follows_the_loss_of_compile(name):
         after.append(values(model.trainable_variables))
     for found, expected in zip(*after):
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("name", marks.MODES)
+def test_with_an_infinite_ascent_loss_the_step_is_plain(name):
+    mode = dict(frameworks.MODES[name])
+
+    def infinite(y, y_pred):
+        return keras.ops.sum(y_pred - y, axis=-1) * np.inf
+
+    after, logs = [], []
+    for settings in ({"ascent_loss": infinite}, {"rho": 0.0}):
+        model = regression(mode, **settings)
+        logs.append(model.train_on_batch(X, Y, return_dict=True))
+        after.append(values(model.trainable_variables))
+    for found, expected in zip(*after):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+    assert float(logs[0]["loss"]) == pytest.approx(float(logs[1]["loss"]))
+    assert float(logs[0]["sharpness"]) == 0.0
